@@ -1,0 +1,99 @@
+"""`ModelConfig` -> `nn.Module`: plain PyTorch layers in the order that the configuration names."""
+
+import torch
+from torch import Tensor, nn
+
+from drill_models.dropout import MaskDropout
+from drill_models.step import (
+    ConvBlock,
+    Dropout,
+    FullConvHead,
+    GapHead,
+    ModelConfig,
+    Operation,
+    PoolBlock,
+    feature_shapes,
+)
+
+
+class Residual(nn.Module):
+    """Adds a block's input to its output."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
+def build(model: ModelConfig) -> nn.Sequential:
+    """Builds a network that maps (N, 1, 28, 28) float images to (N, logits) scores.
+
+    Weights are drawn from torch's global random state, by PyTorch's default initialisation.
+    """
+    layers: list[nn.Module] = []
+    channels = 1
+    for block in model.blocks:
+        match block:
+            case ConvBlock():
+                layers.append(_conv_block(block, channels, model.dropout))
+                channels = block.channels
+            case PoolBlock():
+                layers.append(nn.MaxPool2d(block.size))
+            case _:
+                raise TypeError(f"cannot build a block of type {type(block).__name__}")
+    size = feature_shapes(model)[-1][1]
+    match model.head:
+        case FullConvHead():
+            layers.append(nn.Conv2d(channels, model.num_classes, size, bias=False))
+        case GapHead(classifier="conv1x1"):
+            layers += [nn.AvgPool2d(size), nn.Conv2d(channels, model.num_classes, 1, bias=False)]
+        case GapHead(classifier="linear"):
+            layers += [nn.AvgPool2d(size), nn.Flatten(), nn.Linear(channels, model.num_classes)]
+        case GapHead(classifier="none"):
+            layers.append(nn.AvgPool2d(size))
+        case _:
+            raise TypeError(f"cannot build a head of type {type(model.head).__name__}")
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def n_params(net: nn.Module) -> int:
+    """Trainable parameters of a built network; `count` gives the same number without building."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def _conv_block(block: ConvBlock, channels: int, dropout: Dropout | None) -> nn.Module:
+    layers: list[nn.Module] = []
+    if block.separable:
+        layers.append(
+            nn.Conv2d(
+                channels, channels, block.kernel, padding=block.padding, groups=channels, bias=False
+            )
+        )
+        layers.append(nn.Conv2d(channels, block.channels, 1, bias=False))
+    else:
+        layers.append(nn.Conv2d(channels, block.channels, block.kernel, padding=block.padding, bias=False))
+    layers += [_operation(op, block.channels, dropout) for op in block.then]
+    body = nn.Sequential(*layers)
+    return Residual(body) if block.residual else body
+
+
+def _operation(op: Operation, channels: int, dropout: Dropout | None) -> nn.Module:
+    match op:
+        case "batch_norm":
+            return nn.BatchNorm2d(channels)
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "dropout":
+            if dropout is None:
+                raise TypeError("a block names dropout, but the model states no rate")
+            return MaskDropout(dropout.rate, channels=dropout.per == "channel")
+    raise TypeError(f"cannot build operation {op!r}")
+
+
+def count_built(model: ModelConfig) -> int:
+    """Parameters of the network, counted after building it on the meta device (no memory, no random numbers)."""
+    with torch.device("meta"):
+        return n_params(build(model))

@@ -1,0 +1,58 @@
+"""One whole training run of a step, and the record of it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from drill_models.data import ResidentData, Resolved, full_data, validation_data
+from drill_models.device import DeviceName
+from drill_models.step import EpochRecord, Recipe, Run, last_three_mean
+from drill_models.train import train
+
+
+def load(resolved: Resolved, *, full: bool) -> ResidentData:
+    """The data of a run: all training images and the test set where `full`, else the validation split.
+
+    Raises:
+        DataError: A file is unreadable or corrupt.
+    """
+    return full_data(resolved) if full else validation_data(resolved)
+
+
+def run(
+    recipe: Recipe,
+    data: ResidentData,
+    *,
+    full: bool,
+    seed: int,
+    device: DeviceName,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains a recipe to its end.
+
+    Raises:
+        Interrupted: `should_stop` said yes.
+        Diverged: The loss became infinite or NaN.
+    """
+    records = []
+    for record in train(recipe, data, seed=seed, device=device, should_stop=should_stop):
+        records.append(record)
+        on_epoch(record)
+    return recorded_run(records, full=full, seed=seed, device=device)
+
+
+def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, device: DeviceName) -> Run:
+    """The record of a run that trained here."""
+    accuracies = [record.val_accuracy for record in records]
+    return Run(
+        held_out="test" if full else "validation",
+        seed=seed,
+        device=device,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        value=last_three_mean(accuracies),
+        best_epoch=accuracies.index(max(accuracies)) + 1,
+        seconds=sum(record.seconds for record in records),
+        epochs=tuple(records),
+    )

@@ -1,0 +1,391 @@
+"""The step: one page of a drill, as frozen values.
+
+A step is target, model, training, result and analysis. Shapes and units are stated here, once:
+images are (N, 1, 28, 28); accuracies are fractions from 0 to 1; times are seconds; angles are
+degrees; translations are pixels; `n_params` is the number of trainable parameters of a network.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from drill_models.datasets import IMAGE_SIZE, DatasetName
+
+FORMAT = 1
+"""Version of the YAML format, written into every file as `format`."""
+
+Accuracy = Annotated[float, Field(ge=0, le=1, description="Fraction from 0 to 1.")]
+Text = Annotated[str, Field(max_length=20_000)]
+Width = Annotated[int, Field(ge=1, le=2048, description="Channels.")]
+
+
+class Part(BaseModel):
+    """A frozen value that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# --- model -----------------------------------------------------------------------------------
+
+Operation = Literal["batch_norm", "relu", "dropout"]
+
+
+class ConvBlock(Part):
+    """A convolution (stride 1, no bias) and what follows it.
+
+    With `separable`, a depthwise kernel x kernel convolution (no bias) and a 1x1 convolution to
+    `channels` stand in its place. With `residual`, the block's input is added to its output; this
+    needs as many channels out as in, and "same" padding. Dropout needs the model's `dropout`.
+    """
+
+    kind: Literal["conv"] = "conv"
+    channels: Width
+    kernel: int = Field(default=3, ge=1, le=15, description="Height and width in pixels, odd.")
+    padding: int = Field(default=0, ge=0, le=7, description="Pixels of zeros on each side.")
+    separable: bool = False
+    residual: bool = False
+    then: tuple[Operation, ...] = Field(
+        default=(), max_length=3, description="Operations after the convolution, in this order."
+    )
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("must be odd")
+        return kernel
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.padding > self.kernel // 2:
+            raise ValueError(f"padding must be at most kernel // 2 = {self.kernel // 2}, got {self.padding}")
+        if len(set(self.then)) != len(self.then):
+            raise ValueError(f"then must name each operation once, got {list(self.then)}")
+        if self.residual and self.padding != self.kernel // 2:
+            raise ValueError(f"residual needs padding = kernel // 2 = {self.kernel // 2}, got {self.padding}")
+        return self
+
+
+class PoolBlock(Part):
+    """Max pooling over `size` x `size` pixels, stride `size`, no padding."""
+
+    kind: Literal["pool"]
+    size: int = Field(default=2, ge=2, le=4)
+
+
+Block = Annotated[ConvBlock | PoolBlock, Field(discriminator="kind")]
+
+
+class Dropout(Part):
+    """Dropout of every block that names it: of single elements, or of whole channels (Dropout2d)."""
+
+    rate: float = Field(gt=0, lt=1)
+    per: Literal["element", "channel"] = "element"
+
+
+class GapHead(Part):
+    """Global average pooling, then logits.
+
+    `conv1x1` has no bias, `linear` has one; with `none` the pooled channels are the logits.
+    """
+
+    kind: Literal["gap"] = "gap"
+    classifier: Literal["conv1x1", "linear", "none"] = "conv1x1"
+
+
+class FullConvHead(Part):
+    """A convolution (no bias, no padding) as large as the last feature map, straight to the logits."""
+
+    kind: Literal["full_conv"]
+
+
+Head = Annotated[GapHead | FullConvHead, Field(discriminator="kind")]
+
+
+class ModelConfig(Part):
+    """A network from (N, 1, 28, 28) images to (N, logits) scores.
+
+    `logits` is `num_classes`, or the last block's channels where the head's classifier is `none`.
+    Weights start from PyTorch's default initialisation.
+    """
+
+    num_classes: int = Field(default=10, ge=2, le=1000)
+    dropout: Dropout | None = None
+    blocks: tuple[Block, ...] = Field(min_length=1, max_length=64)
+    head: Head
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        shapes = feature_shapes(self)
+        channels = 1
+        for i, block in enumerate(self.blocks):
+            if isinstance(block, ConvBlock) and block.residual and block.channels != channels:
+                raise ValueError(
+                    f"blocks[{i}].residual needs as many channels out as in ({channels}), got {block.channels}"
+                )
+            channels = shapes[i][0]
+        named = any(isinstance(b, ConvBlock) and "dropout" in b.then for b in self.blocks)
+        if named and self.dropout is None:
+            raise ValueError("dropout must state a rate, because a block names dropout")
+        if self.dropout is not None and not named:
+            raise ValueError("dropout is set, but no block names dropout")
+        if self.head == GapHead(classifier="none") and channels < self.num_classes:
+            raise ValueError(
+                f"head.classifier none needs at least {self.num_classes} channels in the last block, "
+                f"got {channels}"
+            )
+        return self
+
+
+def feature_shapes(model: ModelConfig) -> tuple[tuple[int, int, int], ...]:
+    """Output shape (channels, height, width) after each block.
+
+    Raises:
+        ValueError: A block's input is smaller than its kernel or pool.
+    """
+    channels, size = 1, IMAGE_SIZE
+    shapes = []
+    for i, block in enumerate(model.blocks):
+        match block:
+            case ConvBlock():
+                channels, out = block.channels, size + 2 * block.padding - block.kernel + 1
+            case PoolBlock():
+                out = size // block.size
+        if out < 1:
+            raise ValueError(f"blocks[{i}] needs an image larger than the {size} x {size} that reaches it")
+        size = out
+        shapes.append((channels, size, size))
+    return tuple(shapes)
+
+
+# --- training --------------------------------------------------------------------------------
+
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+WeightDecay = Annotated[float, Field(ge=0, le=1)]
+
+
+class SGD(Part):
+    """Stochastic gradient descent; `lr` is the highest rate where the schedule is `onecycle`."""
+
+    kind: Literal["sgd"]
+    lr: LearningRate
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: WeightDecay = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0, got 0")
+        return self
+
+
+class Adam(Part):
+    """Adam with betas (0.9, 0.999); weight decay is added to the gradient."""
+
+    kind: Literal["adam"]
+    lr: LearningRate
+    weight_decay: WeightDecay = 0.0
+
+
+class AdamW(Part):
+    """Adam with betas (0.9, 0.999) and decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    lr: LearningRate
+    weight_decay: WeightDecay = 0.0
+
+
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="kind")]
+
+Gamma = Annotated[float, Field(gt=0, le=1, description="Factor on the learning rate.")]
+
+
+class NoSchedule(Part):
+    """A constant learning rate."""
+
+    kind: Literal["none"]
+
+
+class StepSchedule(Part):
+    """The rate times `gamma` after every `every` epochs."""
+
+    kind: Literal["step"]
+    every: int = Field(ge=1, le=1000, description="Epochs.")
+    gamma: Gamma
+
+
+class ExponentialSchedule(Part):
+    """The rate times `gamma` after each epoch."""
+
+    kind: Literal["exponential"]
+    gamma: Gamma
+
+
+class CosineSchedule(Part):
+    """From the rate down to 0 along half a cosine, stepped after each batch."""
+
+    kind: Literal["cosine"]
+
+
+class OneCycleSchedule(Part):
+    """PyTorch's OneCycleLR, stepped after each batch; the optimiser's `lr` is its peak.
+
+    Momentum (or Adam's beta1) goes from 0.95 to 0.85 and back while the rate goes up and down, as by
+    PyTorch's default, unless `cycle_momentum` is false.
+    """
+
+    kind: Literal["onecycle"]
+    warmup: float = Field(default=0.3, gt=0, lt=1, description="Fraction of all batches that go up.")
+    div_factor: float = Field(default=25.0, ge=1, le=1e6)
+    final_div_factor: float = Field(default=1e4, ge=1, le=1e9)
+    cycle_momentum: bool = True
+
+
+class PlateauSchedule(Part):
+    """The rate times `factor` once the training loss has not fallen for more than `patience` epochs.
+
+    It watches the training loss, so that neither validation nor test images steer the training.
+    """
+
+    kind: Literal["plateau"]
+    factor: Gamma
+    patience: int = Field(ge=0, le=1000, description="Epochs.")
+
+
+Schedule = Annotated[
+    NoSchedule | StepSchedule | ExponentialSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class Augment(Part):
+    """A random affine change of each training image, anew in each epoch.
+
+    Angle, shift and size are drawn uniformly from +-rotation degrees, +-translation pixels (each axis)
+    and 1 +- scale. Corners that come from outside the image get the grey level `fill`.
+    """
+
+    rotation: float = Field(default=0.0, ge=0, le=180, description="Degrees.")
+    translation: float = Field(default=0.0, ge=0, le=14, description="Pixels.")
+    scale: float = Field(default=0.0, ge=0, le=0.5, description="Fraction of the size.")
+    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+    fill: int = Field(default=0, ge=0, le=255, description="Grey level, 0 to 255.")
+
+
+class TrainConfig(Part):
+    """How a network is trained: cross-entropy, batches shuffled anew each epoch, last short batch kept."""
+
+    epochs: int = Field(default=15, ge=1, le=1000)
+    batch_size: int = Field(default=128, ge=2, le=10_000)
+    optimizer: Optimizer
+    schedule: Schedule
+    augment: Augment | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Recipe(Part):
+    """What decides a training run, apart from data and seed: the network and how it is trained."""
+
+    model: ModelConfig
+    training: TrainConfig
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+class Target(Part):
+    """What the step is for, and what it is judged by."""
+
+    purpose: Text
+    accuracy: Accuracy
+    max_params: int = Field(ge=1, le=10**9, description="Trainable parameters, at most.")
+    epochs: int = Field(ge=1, le=1000, description="At most.")
+
+
+class EpochRecord(Part):
+    """One epoch: means over the training images as they were trained, and over the held-out images."""
+
+    epoch: int = Field(ge=1)
+    lr: float = Field(ge=0, description="Learning rate at the epoch's end.")
+    train_loss: float
+    train_accuracy: Accuracy
+    val_loss: float
+    val_accuracy: Accuracy
+    seconds: float = Field(ge=0)
+
+
+class Reported(Part):
+    """What a published step says of itself, kept as it is even where its own curve differs."""
+
+    n_params: Text | None = Field(default=None, description="The count in the author's words.")
+    train_accuracy: Accuracy
+    test_accuracy: Accuracy
+    test_curve: tuple[Accuracy, ...] = Field(
+        default=(), max_length=1000, description="Test accuracy after each epoch."
+    )
+
+
+class Caveat(Part):
+    """Why a figure is not what it seems."""
+
+    kind: Literal["selected-on-test", "scheduler-never-stepped", "misreported", "reconstructed", "small-data"]
+    text: Text
+
+
+class Run(Part):
+    """One training run: where it ran, and its curve."""
+
+    held_out: Literal["validation", "test"] = Field(
+        description="What val_loss and val_accuracy were measured on."
+    )
+    seed: int = Field(ge=0)
+    device: Literal["cpu", "cuda"]
+    threads: int = Field(ge=1)
+    torch: Text = Field(description="Version of PyTorch.")
+    value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
+    best_epoch: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    epochs: tuple[EpochRecord, ...] = Field(min_length=1, max_length=1000)
+
+
+class Result(Part):
+    """What is known of a step: its parameter count, what was published, what was run."""
+
+    n_params: int = Field(ge=0)
+    reported: Reported | None = None
+    caveats: tuple[Caveat, ...] = ()
+    run: Run | None = None
+
+
+class Source(Part):
+    """Where a published step comes from."""
+
+    document: Text
+    url: Text | None = None
+
+
+class Step(Part):
+    """One page of a drill."""
+
+    format: Literal[1] = FORMAT
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    provenance: Literal["published", "reconstructed", "searched", "own"]
+    dataset: DatasetName
+    target: Target
+    model: ModelConfig
+    training: TrainConfig
+    result: Result | None = None
+    analysis: Text = ""
+    source: Source | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decides a training run of this step."""
+        return Recipe(model=self.model, training=self.training)
+
+
+def last_three_mean(accuracies: tuple[float, ...] | list[float]) -> float:
+    """Mean of the last three accuracies, or of all where there are fewer: a search's value of a run."""
+    last = accuracies[-3:]
+    return sum(last) / len(last)

@@ -1,0 +1,197 @@
+"""The epoch loop: trains one recipe and yields one record an epoch. No study in sight."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import lr_scheduler
+
+from drill_models.augment import augment_batch
+from drill_models.build import build
+from drill_models.data import Images, ResidentData
+from drill_models.device import DeviceName
+from drill_models.step import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineSchedule,
+    EpochRecord,
+    ExponentialSchedule,
+    NoSchedule,
+    OneCycleSchedule,
+    Optimizer,
+    PlateauSchedule,
+    Recipe,
+    Schedule,
+    StepSchedule,
+)
+
+EVAL_BATCH = 1000
+"""Images a batch in evaluation."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop in the middle of an epoch."""
+
+
+class Diverged(Exception):
+    """The training loss is no longer a finite number."""
+
+
+def train(
+    recipe: Recipe,
+    data: ResidentData,
+    *,
+    seed: int,
+    device: DeviceName = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: Callable[[nn.Module], None] = lambda net: None,
+) -> Iterator[EpochRecord]:
+    """Trains from scratch and yields a record after each epoch.
+
+    On the CPU, the same recipe, data, seed, thread count and PyTorch give the same bits again.
+
+    Args:
+        recipe: Network and training settings.
+        data: Training and held-out images; held-out images are only looked at, after each epoch.
+        seed: Decides weights, order of images, augmentation and dropout.
+        device: Where to train; `data` may lie elsewhere and is moved.
+        should_stop: Asked before each batch.
+        keep: Given the trained network once, after the last epoch.
+
+    Raises:
+        Interrupted: `should_stop` said yes.
+        Diverged: The loss became infinite or NaN.
+    """
+    data = data.to(device)
+    torch.manual_seed(seed)
+    draws = torch.Generator().manual_seed(seed)
+    net = build(recipe.model).to(device)
+    config = recipe.training
+    optimizer = _optimizer(config.optimizer, net)
+    steps = math.ceil(len(data.train) / config.batch_size)
+    per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, steps)
+    for epoch in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        net.train()
+        order = torch.randperm(len(data.train), generator=draws)
+        total, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        for at in range(0, len(order), config.batch_size):
+            if should_stop():
+                raise Interrupted
+            chosen = order[at : at + config.batch_size].to(device)
+            images, labels = data.train.pixels[chosen].float(), data.train.labels[chosen]
+            if config.augment is not None:
+                images = augment_batch(images, config.augment, draws)
+            scores = net(data.normalise(images))
+            loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if per_batch is not None:
+                per_batch.step()
+            total += loss.detach() * len(labels)
+            right += (scores.detach().argmax(1) == labels).sum()
+        train_loss = float(total) / len(order)
+        if not math.isfinite(train_loss):
+            raise Diverged(f"training loss is {train_loss} in epoch {epoch}")
+        lr = float(optimizer.param_groups[0]["lr"])
+        _after_epoch(per_epoch, train_loss)
+        val_loss, val_accuracy = evaluate(net, data.held_out, data)
+        yield EpochRecord(
+            epoch=epoch,
+            lr=lr,
+            train_loss=train_loss,
+            train_accuracy=float(right) / len(order),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=time.perf_counter() - started,
+        )
+    keep(net)
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, images: Images, data: ResidentData) -> tuple[float, float]:
+    """Mean cross-entropy (without label smoothing) and accuracy of a network, in evaluation mode."""
+    net.eval()
+    total, right = 0.0, 0
+    for at in range(0, len(images), EVAL_BATCH):
+        labels = images.labels[at : at + EVAL_BATCH]
+        scores = net(data.normalise(images.pixels[at : at + EVAL_BATCH].float()))
+        total += float(F.cross_entropy(scores, labels, reduction="sum"))
+        right += int((scores.argmax(1) == labels).sum())
+    return total / len(images), right / len(images)
+
+
+def _optimizer(config: Optimizer, net: nn.Module) -> torch.optim.Optimizer:
+    match config:
+        case SGD():
+            return torch.optim.SGD(
+                net.parameters(),
+                lr=config.lr,
+                momentum=config.momentum,
+                nesterov=config.nesterov,
+                weight_decay=config.weight_decay,
+            )
+        case Adam():
+            return torch.optim.Adam(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        case AdamW():
+            return torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    raise TypeError(f"unknown optimiser {type(config).__name__}")
+
+
+@dataclass(frozen=True)
+class _PerEpoch:
+    """A scheduler that steps once an epoch, after training it."""
+
+    scheduler: lr_scheduler.LRScheduler
+    watches_loss: bool = False
+
+
+def _schedules(
+    schedule: Schedule, config: Optimizer, optimizer: torch.optim.Optimizer, epochs: int, steps: int
+) -> tuple[lr_scheduler.LRScheduler | None, _PerEpoch | None]:
+    """The scheduler to step after each batch, and the one to step after each epoch."""
+    match schedule:
+        case NoSchedule():
+            return None, None
+        case StepSchedule():
+            return None, _PerEpoch(lr_scheduler.StepLR(optimizer, schedule.every, schedule.gamma))
+        case ExponentialSchedule():
+            return None, _PerEpoch(lr_scheduler.ExponentialLR(optimizer, schedule.gamma))
+        case CosineSchedule():
+            return lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps), None
+        case OneCycleSchedule():
+            # Without momentum there is nothing to cycle, and PyTorch would refuse.
+            cycle = schedule.cycle_momentum and not (isinstance(config, SGD) and config.momentum == 0)
+            one_cycle = lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=config.lr,
+                total_steps=epochs * steps,
+                pct_start=schedule.warmup,
+                div_factor=schedule.div_factor,
+                final_div_factor=schedule.final_div_factor,
+                cycle_momentum=cycle,
+            )
+            return one_cycle, None
+        case PlateauSchedule():
+            plateau = lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=schedule.factor, patience=schedule.patience
+            )
+            return None, _PerEpoch(plateau, watches_loss=True)
+    raise TypeError(f"unknown schedule {type(schedule).__name__}")
+
+
+def _after_epoch(per_epoch: _PerEpoch | None, train_loss: float) -> None:
+    if per_epoch is None:
+        return
+    if per_epoch.watches_loss:
+        per_epoch.scheduler.step(train_loss)  # type: ignore[arg-type]
+    else:
+        per_epoch.scheduler.step()
+
+

