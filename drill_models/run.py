@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from drill_models.data import ResidentData, Resolved, full_data, validation_data
+from drill_models.data import ResidentData, full_data, validation_data
 from drill_models.device import DeviceName
+from drill_models.resolve import Resolved
 from drill_models.step import EpochRecord, Recipe, Run, last_three_mean
 from drill_models.train import train
 
@@ -51,8 +52,8 @@ def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, devic
         device=device,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
-        value=last_three_mean(accuracies),
+        value=round(last_three_mean(accuracies), 6),
         best_epoch=accuracies.index(max(accuracies)) + 1,
-        seconds=sum(record.seconds for record in records),
+        seconds=round(sum(record.seconds for record in records), 1),
         epochs=tuple(records),
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from drill_models.datasets import IMAGE_SIZE, DatasetName
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 """Version of the YAML format, written into every file as `format`."""
 
 Accuracy = Annotated[float, Field(ge=0, le=1, description="Fraction from 0 to 1.")]
@@ -336,9 +336,7 @@ class Caveat(Part):
 class Run(Part):
     """One training run: where it ran, and its curve."""
 
-    held_out: Literal["validation", "test"] = Field(
-        description="What val_loss and val_accuracy were measured on."
-    )
+    held_out: Literal["validation", "test"] = Field(description="What val_loss and val_accuracy were measured on.")
     seed: int = Field(ge=0)
     device: Literal["cpu", "cuda"]
     threads: int = Field(ge=1)

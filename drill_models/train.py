@@ -102,14 +102,15 @@ def train(
         lr = float(optimizer.param_groups[0]["lr"])
         _after_epoch(per_epoch, train_loss)
         val_loss, val_accuracy = evaluate(net, data.held_out, data)
+        # Rounded, so that what is stored, shown and compared is the same short number.
         yield EpochRecord(
             epoch=epoch,
-            lr=lr,
-            train_loss=train_loss,
-            train_accuracy=float(right) / len(order),
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            seconds=time.perf_counter() - started,
+            lr=float(f"{lr:.6g}"),
+            train_loss=round(train_loss, 6),
+            train_accuracy=round(float(right) / len(order), 6),
+            val_loss=round(val_loss, 6),
+            val_accuracy=round(val_accuracy, 6),
+            seconds=round(time.perf_counter() - started, 3),
         )
     keep(net)
 
@@ -179,9 +180,7 @@ def _schedules(
             )
             return one_cycle, None
         case PlateauSchedule():
-            plateau = lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=schedule.factor, patience=schedule.patience
-            )
+            plateau = lr_scheduler.ReduceLROnPlateau(optimizer, factor=schedule.factor, patience=schedule.patience)
             return None, _PerEpoch(plateau, watches_loss=True)
     raise TypeError(f"unknown schedule {type(schedule).__name__}")
 
@@ -193,5 +192,3 @@ def _after_epoch(per_epoch: _PerEpoch | None, train_loss: float) -> None:
         per_epoch.scheduler.step(train_loss)  # type: ignore[arg-type]
     else:
         per_epoch.scheduler.step()
-
-

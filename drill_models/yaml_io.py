@@ -24,7 +24,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases (*name) are not allowed", event.start_mark
             )
@@ -61,7 +61,7 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     if len(content) > MAX_BYTES:
         raise StepError(f"{path}: is larger than {MAX_BYTES:,} bytes, so it is not a file of this tool")
     try:
-        data = yaml.load(content, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(content, Loader=_StrictLoader)
         text = json.dumps(data, allow_nan=True)
     except yaml.YAMLError as error:
         raise StepError(f"{path}: is not readable YAML: {_one_line(error)}") from error
@@ -139,7 +139,9 @@ def _folded(value: Any) -> Any:
         case dict():
             return {key: _folded(item) for key, item in value.items()}
         case list() if value and all(isinstance(item, dict) and _is_flat(item) for item in value):
-            return [_OneLine({k: _OneLineList(v) if isinstance(v, list) else v for k, v in i.items()}) for i in value]
+            return [
+                _OneLine({k: _OneLineList(v) if isinstance(v, list) else v for k, v in i.items()}) for i in value
+            ]
         case list() if all(isinstance(item, int | float) for item in value):
             return _OneLineList(value)
         case list():

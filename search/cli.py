@@ -1,5 +1,6 @@
 """The command line: options in, one call, tables out. Heavy imports happen inside the commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,9 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
+from search.names import DEVICE_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
@@ -21,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 out, err = Console(), Console(stderr=True)
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out.width = 120  # in a pipe or a file, tables need not fit a narrow window
 
 Data = Annotated[
     Path | None,
@@ -29,6 +34,88 @@ Data = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", envvar="DRILL_OFFLINE", help="Never download data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="Database URL. Default: the last one used, else SQLite in ./studies."),
+]
+StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study. Default: the last one used.")]
+
+
+@app.callback(invoke_without_command=True)
+def search(
+    context: typer.Context,
+    budget: Annotated[int, typer.Option(min=1, help="Trainable parameters, at most.")] = 10_000,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Networks to train in total; running the same command again resumes.")
+    ] = 100,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of a trial.")] = 15,
+    target: Annotated[float, typer.Option(help="Accuracy to judge by, a fraction.")] = 0.994,
+    dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASET_NAMES)}.")] = "mnist",
+    data: Data = None,
+    offline: Offline = False,
+    max_macs: Annotated[int | None, typer.Option(min=1, help="Multiply-adds an image, at most.")] = None,
+    max_activations: Annotated[
+        int | None, typer.Option(min=1, help="Activations alive at once for one image, at most.")
+    ] = None,
+    baselines: Annotated[
+        list[str] | None,
+        typer.Option(help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable."),
+    ] = None,
+    skeleton: Annotated[
+        list[Path] | None, typer.Option(help="Skeleton file to add to the space; repeatable.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}.")] = "gentle",
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
+    device: Device = "auto",
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")] = None,
+) -> None:
+    """Search small CNNs under a hard parameter budget.
+
+    Without a command: run the search, or go on with it. An over-budget network is never proposed, built or
+    trained; the test set is never used to choose. Studies and exports go to ./studies.
+
+    Example: drill-search --budget 10000 --trials 100
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if len(sys.argv) == 1:
+        out.print(context.get_help(), highlight=False, markup=False)
+        return
+    from search.options import search_config
+
+    config = search_config(
+        budget=budget,
+        trials=trials,
+        epochs=epochs,
+        target=target,
+        dataset=dataset,
+        data=data,
+        offline=offline,
+        max_macs=max_macs,
+        max_activations=max_activations,
+        baselines=baselines,
+        skeletons=skeleton or [],
+        sampler=sampler,
+        pruner=pruner,
+        timeout=timeout,
+        seed=seed,
+        device=device,
+        storage=storage,
+        study=study,
+        out=to,
+    )
+    from search.main_job import run_main_job
+
+    if not run_main_job(config, out, err, sys.argv):
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -54,9 +141,7 @@ def train(
     full: Annotated[
         bool, typer.Option("--full", help="Train on all training images, measure on the test set each epoch.")
     ] = False,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Default: the recorded run's seed, else 0.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the recorded run's seed, else 0.")] = None,
     data: Data = None,
     offline: Offline = False,
     device: Device = "auto",
@@ -64,9 +149,11 @@ def train(
 ) -> None:
     """Train a step file again, and compare with what it says."""
     from drill_models.step_io import load_step, save_step
+    from search.options import one_of
 
     step = load_step(file)
-    from drill_models.data import DataSource, Resolved
+    where = one_of("--device", device, DEVICE_OPTIONS)
+    from drill_models.resolve import DataSource, Resolved
     from drill_models.step import EpochRecord
     from drill_models.train import Interrupted
     from search.interrupt import stop_on_signals
@@ -89,7 +176,7 @@ def train(
                 DataSource(folder=data, offline=offline, say=err.print),
                 full=full,
                 seed=seed,
-                device=device,
+                device=where,
                 on_data=on_data,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
@@ -98,7 +185,8 @@ def train(
             err.print("interrupted; a single training run keeps nothing")
             raise typer.Exit(INTERRUPTED) from None
     result = trained.result
-    assert result is not None and result.run is not None
+    assert result is not None
+    assert result.run is not None
     run = result.run
     out.print(
         f"{run.value:.2%} (mean of the last three epochs), best epoch {run.best_epoch}, {run.seconds:.0f} s, "
@@ -123,6 +211,33 @@ def schema(to: Out = None) -> None:
         out.print(schema_text(), end="", highlight=False, markup=False, soft_wrap=True)
     else:
         write_text(to, schema_text())
+
+
+@app.command()
+def export(
+    storage: Storage = None,
+    study: StudyName = None,
+    to: Out = None,
+) -> None:
+    """Write the best trial of a study as step 6."""
+    from search.export import export_best
+    from search.reading import open_to_read
+
+    with open_to_read(storage, study) as loaded:
+        path = export_best(loaded, to)
+    out.print(f"written to {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def dashboard(
+    storage: Storage = None,
+    host: Annotated[str, typer.Option(help="It has no authentication: mind who can reach it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Open optuna-dashboard on the studies."""
+    from search.reading import serve_dashboard
+
+    serve_dashboard(storage, host, port, err.print)
 
 
 def main() -> None:

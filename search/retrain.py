@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from drill_models.data import DataSource, Resolved, resolve
+from drill_models.count import count
 from drill_models.device import keep_freed_memory, resolve_device
 from drill_models.errors import DrillError
+from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.run import load, run
 from drill_models.step import Caveat, EpochRecord, Result, Step
-from drill_models.count import count
 from drill_models.train import Diverged
-
+from search.names import DeviceOption
 
 SMALL_DATA = Caveat(
     kind="small-data",
@@ -24,7 +24,7 @@ def retrain(
     *,
     full: bool,
     seed: int | None,
-    device: str,
+    device: DeviceOption,
     on_data: Callable[[Resolved], None],
     on_epoch: Callable[[EpochRecord], None],
     should_stop: Callable[[], bool],

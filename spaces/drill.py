@@ -237,9 +237,7 @@ def _schedule(point: Mapping[str, Any]) -> Schedule:
         case "onecycle":
             return OneCycleSchedule(kind="onecycle", warmup=round(point["warmup"], 2))
         case "plateau":
-            return PlateauSchedule(
-                kind="plateau", factor=round(point["step_gamma"], 2), patience=PLATEAU_PATIENCE
-            )
+            return PlateauSchedule(kind="plateau", factor=round(point["step_gamma"], 2), patience=PLATEAU_PATIENCE)
     raise ValueError(f"unknown schedule {point['schedule']!r}")
 
 
@@ -249,9 +247,7 @@ def _augment(point: Mapping[str, Any]) -> Augment | None:
     if not (rotation or translation or scale):
         return None
     how = point["interpolation"]
-    return Augment(
-        rotation=rotation, translation=translation, scale=scale, interpolation=how, fill=_FILL[how]
-    )
+    return Augment(rotation=rotation, translation=translation, scale=scale, interpolation=how, fill=_FILL[how])
 
 
 # --- recipe -> point -------------------------------------------------------------------------
@@ -338,15 +334,9 @@ def _differences(wanted: Any, got: Any, key: str = "") -> list[str]:
     """Dotted keys in which two dumps of a recipe differ."""
     if isinstance(wanted, dict) and isinstance(got, dict):
         keys = dict.fromkeys([*wanted, *got])
-        return [
-            d
-            for k in keys
-            for d in _differences(wanted.get(k), got.get(k), f"{key}.{k}" if key else str(k))
-        ]
+        return [d for k in keys for d in _differences(wanted.get(k), got.get(k), f"{key}.{k}" if key else str(k))]
     if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got) and key.endswith("blocks"):
         return [
-            d
-            for i, (w, g) in enumerate(zip(wanted, got, strict=True))
-            for d in _differences(w, g, f"{key}[{i}]")
+            d for i, (w, g) in enumerate(zip(wanted, got, strict=True)) for d in _differences(w, g, f"{key}[{i}]")
         ]
     return [] if wanted == got else [key]

@@ -56,9 +56,7 @@ def _scaled(point: dict[str, Any], names: Sequence[str], factor: float) -> dict[
     return {**point, **{name: max(MIN_WIDTH, int(point[name] * factor)) for name in names}}
 
 
-def _simpler(
-    point: dict[str, Any], skeletons: Sequence[Skeleton], num_classes: int
-) -> Iterator[dict[str, Any]]:
+def _simpler(point: dict[str, Any], skeletons: Sequence[Skeleton], num_classes: int) -> Iterator[dict[str, Any]]:
     """The point, then ever simpler ones with the same widths."""
     yield point
     yield {**point, "head": "gap"}

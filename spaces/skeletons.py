@@ -131,9 +131,7 @@ def assemble(
     )
 
 
-def _then(
-    block: SkeletonConv, skeleton: Skeleton, batch_norm: NormPlace, dropout: bool
-) -> tuple[Operation, ...]:
+def _then(block: SkeletonConv, skeleton: Skeleton, batch_norm: NormPlace, dropout: bool) -> tuple[Operation, ...]:
     if block.bare:
         return ()
     operations: list[Operation]
@@ -152,10 +150,8 @@ def _then(
 
 def smallest_model(skeleton: Skeleton, num_classes: int) -> ModelConfig:
     """The network of a skeleton with the fewest parameters: least widths, no batch norm, GAP."""
-    widths = dict.fromkeys(WIDTH_NAMES, MIN_WIDTH)
-    return assemble(
-        skeleton, widths, batch_norm="none", head="gap", dropout=None, num_classes=num_classes
-    )
+    widths: dict[str, int] = dict.fromkeys(WIDTH_NAMES, MIN_WIDTH)
+    return assemble(skeleton, widths, batch_norm="none", head="gap", dropout=None, num_classes=num_classes)
 
 
 def check_budget(skeletons: Sequence[Skeleton], budget: Budget, num_classes: int) -> None:

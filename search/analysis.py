@@ -1,0 +1,58 @@
+"""The analysis of a step 6, written from the data, in the words of the course."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drill_models.step import EpochRecord
+
+GAP = 0.003
+"""Train accuracy so far above validation accuracy is called over-fitting (fraction)."""
+
+
+def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What two recipes differ in, as flat mappings from a key to what it says."""
+    keys = [key for key in ours if ours[key] != theirs.get(key)]
+    if not keys:
+        return f"It is the hand step {name} itself."
+    changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in keys]
+    return f"Different from the best hand step, {name}: " + "; ".join(changes) + "."
+
+
+def fit_sentence(records: Sequence[EpochRecord]) -> str:
+    """Train against validation accuracy over the last three epochs."""
+    last = records[-3:]
+    train = sum(r.train_accuracy for r in last) / len(last)
+    held = sum(r.val_accuracy for r in last) / len(last)
+    figures = f"train {train:.2%}, validation {held:.2%} over the last {len(last)} epochs"
+    if train - held > GAP:
+        return f"Over-fitting: {figures}; more regularisation or fewer parameters may help."
+    if held > train:
+        return (
+            f"Under-fitting, or training made harder than validation by dropout and augmentation: {figures}; "
+            f"there is room for less regularisation, or for more epochs."
+        )
+    return f"Neither over- nor under-fitting: {figures}."
+
+
+def target_sentence(records: Sequence[EpochRecord], target: float) -> str:
+    """Whether the last epochs hold the target."""
+    last = records[-5:]
+    held = sum(r.val_accuracy >= target for r in last)
+    if held == len(last):
+        return f"All of the last {len(last)} epochs hold the target of {target:.2%} on the validation images."
+    best = max(r.val_accuracy for r in records)
+    return (
+        f"{held} of the last {len(last)} epochs hold the target of {target:.2%} on the validation images "
+        f"(best epoch {best:.2%})."
+    )
+
+
+def noise_sentence(accuracy: float, n_images: int) -> str:
+    """How far one run can be off."""
+    error = math.sqrt(accuracy * (1 - accuracy) / n_images)
+    return (
+        f"One run with one seed, the best of its study: its value has a standard error of about {error:.2%} on "
+        f"{n_images:,} validation images and is optimistic, because it was chosen by that value. The test "
+        f"set was not used."
+    )

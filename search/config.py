@@ -1,0 +1,57 @@
+"""What one search is asked to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from drill_models.datasets import DatasetName
+from search.names import DeviceOption, PrunerName, SamplerName
+from spaces.budget import Budget
+from spaces.skeletons import Skeleton
+
+DEFAULT_BASELINES = ("a-runs", "b-cyclic/5", "c-under-20k/4", "d-rotation/5", "e-codes/4")
+"""All five steps of a-runs, and the last step of every other ladder."""
+
+DEFAULT_EPOCHS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """One search.
+
+    Attributes:
+        budget: The hard limits.
+        trials: Networks to train in total, over all sittings.
+        epochs: Epochs of a trial.
+        target: Accuracy (fraction) that the display and step 6 judge by.
+        dataset: What to train on.
+        data: Its folder, or None for `DRILL_DATA` or the cache.
+        offline: Never download.
+        timeout: Seconds after which no further trial starts, or None.
+        seed: Decides proposals and trainings.
+        device: `auto`, `cpu` or `cuda`.
+        sampler: What proposes.
+        pruner: What stops weak trials.
+        baselines: Hand steps that come first: ladders (`a-runs`) and single steps (`b-cyclic/5`).
+        skeletons: Those of the package and the user's own.
+        storage: SQLAlchemy URL, or None for SQLite under `./studies`.
+        study: Name of the study, or None for one that says data set, budget and space.
+        out: The step file to write at the end, or None for one named as the study.
+    """
+
+    budget: Budget
+    skeletons: tuple[Skeleton, ...]
+    trials: int = 100
+    epochs: int = DEFAULT_EPOCHS
+    target: float = 0.994
+    dataset: DatasetName = "mnist"
+    data: Path | None = None
+    offline: bool = False
+    timeout: float | None = None
+    seed: int = 0
+    device: DeviceOption = "auto"
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName = "gentle"
+    baselines: tuple[str, ...] = DEFAULT_BASELINES
+    storage: str | None = None
+    study: str | None = None
+    out: Path | None = None

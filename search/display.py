@@ -1,0 +1,177 @@
+"""What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
+
+import time
+from typing import Self
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from drill_models.resolve import Resolved
+from drill_models.step import EpochRecord
+from search import attrs
+from search.history import Tally, ranked, tally
+from search.session import Opened
+from search.storage import shown
+from search.tables import percent, small_data_box
+from search.trial_tables import trial_name
+
+
+class SearchDisplay:
+    """Shows one sitting of a search.
+
+    Everything in it is read from the study; it only remembers what it is told of the running trial, and
+    how long epochs take.
+    """
+
+    def __init__(self, console: Console, *, trials: int, epochs: int, target: float) -> None:
+        """
+        Args:
+            console: Where to; plain lines if it is not a terminal.
+            trials: Total that the search stops at.
+            epochs: Epochs of a trial.
+            target: Accuracy (fraction) to judge by.
+        """
+        self._console = console
+        self._trials = trials
+        self._epochs = epochs
+        self._target = target
+        self._opened: Opened | None = None
+        self._running: tuple[FrozenTrial, int, int] | None = None
+        self._records: list[EpochRecord] = []
+        self._spent: list[float] = []
+        self._started = time.monotonic()
+        self._bar = Progress(
+            TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+            console=console, auto_refresh=False,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=trials)
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def notice(self, line: str) -> None:
+        """One line above the panel."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def data_found(self, resolved: Resolved) -> None:
+        """Says in a box where the embedded digits stand in for MNIST."""
+        if resolved.instead_of_mnist is not None:
+            self._console.print(small_data_box(resolved.instead_of_mnist))
+
+    def opened(self, opened: Opened) -> None:
+        """Says what is searched, and what an earlier sitting left."""
+        self._opened = opened
+        settings, seeded = opened.settings, opened.seeded
+        self.notice(
+            f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
+            f"{settings.budget}, {self._epochs} epochs, on {opened.device}"
+        )
+        if opened.already or opened.requeued:
+            again = f"; run again: trial {', '.join(map(str, opened.requeued))}" if opened.requeued else ""
+            self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
+        if seeded.queued:
+            self.notice(f"hand steps first: {', '.join(seeded.queued)}")
+        if seeded.over_budget:
+            self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
+        self._refresh()
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        """A trial begins to train."""
+        self._running = (trial, n_params, epochs)
+        self._records = []
+        self._refresh()
+
+    def epoch(self, record: EpochRecord) -> None:
+        """The running trial finished an epoch."""
+        self._records.append(record)
+        self._refresh()
+
+    def ended(self, trial: FrozenTrial) -> None:
+        """The trial ended: one line that stays."""
+        n_params = trial.user_attrs.get(attrs.N_PARAMS, 0)
+        head = f"trial {trial_name(trial):<18} {n_params:>7,} parameters  "
+        epochs = len(self._records)
+        match trial.state:
+            case TrialState.COMPLETE:
+                text = f"{percent(trial.value)} after {epochs} epochs"
+                if self._opened is not None and ranked(self._opened.study)[0].number == trial.number:
+                    text += "  best so far"
+            case TrialState.PRUNED:
+                text = f"stopped at {percent(trial.value)} after {epochs} epochs"
+            case _:
+                text = "failed"
+        reason = trial.user_attrs.get(attrs.REASON)
+        self._spent.append(sum(record.seconds for record in self._records))
+        self._running = None
+        self.notice(head + text + (f": {reason}" if reason else "") + self._progress_words())
+        self._refresh()
+
+    def _progress_words(self) -> str:
+        """Where there is no panel, each line carries what the panel would show."""
+        if self._live is not None or self._opened is None:
+            return ""
+        counts = tally(self._opened.study)
+        return f"  [{counts.trained}/{self._trials}, {self._left(counts)}]"
+
+    def _left(self, counts: Tally) -> str:
+        if not self._spent:
+            return "time left unknown"
+        per_trial = sum(self._spent) / len(self._spent)
+        done = sum(record.seconds for record in self._records) if self._running is not None else 0.0
+        seconds = max(0.0, per_trial * (self._trials - counts.trained) - done)
+        return f"about {_duration(seconds)} left"
+
+    def _refresh(self) -> None:
+        if self._live is None or self._opened is None:
+            return
+        study = self._opened.study
+        counts = tally(study)
+        running = 1 if self._running is not None else 0
+        self._bar.update(
+            self._task,
+            completed=min(counts.trained, self._trials),
+            description=(
+                f"{counts.complete} complete, {counts.pruned} stopped early, {running} running, "
+                f"{_duration(time.monotonic() - self._started)} so far, {self._left(counts)}"
+            ),
+        )
+        self._live.update(Group(self._bar, self._best_line(), self._running_line()), refresh=True)
+
+    def _best_line(self) -> Text:
+        trials = ranked(self._opened.study)[:1] if self._opened is not None else []
+        if not trials:
+            return Text("best    none complete yet")
+        best = trials[0]
+        verdict = "at" if best.value is not None and best.value >= self._target else "below"
+        return Text(
+            f"best    trial {trial_name(best)}: {percent(best.value)} with "
+            f"{best.user_attrs[attrs.N_PARAMS]:,} parameters, {verdict} the target of {percent(self._target)}"
+        )
+
+    def _running_line(self) -> Text:
+        if self._running is None:
+            return Text("now     choosing the next trial")
+        trial, n_params, epochs = self._running
+        curve = " ".join(f"{record.val_accuracy:.2%}" for record in self._records[-6:])
+        return Text(
+            f"now     trial {trial_name(trial)}: {n_params:,} parameters, epoch "
+            f"{len(self._records)}/{epochs}  {curve}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

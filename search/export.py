@@ -1,0 +1,149 @@
+"""Step 6: the best trial of a study as a step file."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from drill_models.count import count
+from drill_models.data import VALIDATION_SHARE
+from drill_models.datasets import dataset_facts
+from drill_models.errors import StudyError
+from drill_models.run import recorded_run
+from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Result, Step, Target
+from drill_models.step_io import save_step
+from search import attrs
+from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
+from search.history import baselines, best, curve, ranked, recipe_of, tally
+from search.retrain import SMALL_DATA
+from search.study import StudySettings, read_settings, read_space
+from spaces.drill import DrillSpace
+
+FOLDER = Path("studies")
+
+
+def export_best(study: optuna.Study, out: Path | None = None) -> Path:
+    """Writes the best trial of a study as a step file; returns where.
+
+    Args:
+        study: To read.
+        out: The file; by default `studies/<study>.yaml`.
+
+    Raises:
+        DrillError: No trial is complete, or the file cannot be written.
+    """
+    path = out if out is not None else FOLDER / f"{study.study_name.replace('/', '_')}.yaml"
+    save_step(path, step_six(study, best(study)))
+    return path
+
+
+def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
+    """A complete trial as a step.
+
+    Raises:
+        StudyError: The trial has no recorded epochs.
+    """
+    settings, space = read_settings(study), read_space(study)
+    records = curve(trial)
+    if not records:
+        raise StudyError(f"trial {trial.number} of study {study.study_name} has no recorded epochs")
+    recipe = recipe_of(trial, space, settings.epochs)
+    where = trial.user_attrs[attrs.ENVIRONMENT]
+    run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], device=where["device"]).model_copy(
+        update={"threads": where["threads"], "torch": where["torch"]}
+    )
+    return Step(
+        name=f"step 6: {study.study_name}, trial {trial.number}",
+        provenance="searched",
+        dataset=settings.dataset,
+        target=Target(
+            purpose=f"The highest validation accuracy with at most {settings.budget}.",
+            accuracy=settings.target,
+            max_params=settings.max_params,
+            epochs=settings.epochs,
+        ),
+        model=recipe.model,
+        training=recipe.training,
+        result=Result(
+            n_params=count(recipe.model).n_params,
+            run=run,
+            caveats=(SMALL_DATA,) if settings.dataset == "mnist-5k" else (),
+        ),
+        analysis=_analysis(study, trial, recipe, settings, space),
+    )
+
+
+def _analysis(
+    study: optuna.Study, trial: FrozenTrial, recipe: Recipe, settings: StudySettings, space: DrillSpace
+) -> str:
+    counts = tally(study)
+    records = curve(trial)
+    assert trial.value is not None
+    n_params = count(recipe.model).n_params
+    sentences = [
+        f"Best of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
+        f"{trial.value:.2%} with {n_params:,} of {settings.max_params:,} parameters."
+    ]
+    hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
+    if hand:
+        theirs = recipe_of(hand[0], space, settings.epochs)
+        name = (
+            f"{hand[0].user_attrs[attrs.BASELINE]} ({hand[0].value:.2%} here with "
+            f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
+        )
+        sentences.append(comparison_with(name, _said(recipe), _said(theirs)))
+    elif baselines(study):
+        sentences.append("No hand step of this study ran to its end.")
+    sentences.append(fit_sentence(records))
+    sentences.append(target_sentence(records, settings.target))
+    n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
+    sentences.append(noise_sentence(trial.value, n_images))
+    return " ".join(sentences)
+
+
+def _said(recipe: Recipe) -> dict[str, Any]:
+    """A recipe in a few words a line, to be compared with another."""
+    model, training = recipe.model, recipe.training
+    optimizer = training.optimizer.model_dump(exclude={"kind"})
+    schedule = training.schedule.model_dump(exclude={"kind"})
+    augment = training.augment
+    return {
+        "blocks": chain(model),
+        "order": next((_order(b) for b in model.blocks if isinstance(b, ConvBlock) and b.then), "bare"),
+        "head": "full-size convolution" if model.head.kind == "full_conv" else f"GAP, {model.head.classifier}",
+        "dropout": "none" if model.dropout is None else f"{model.dropout.rate} by {model.dropout.per}",
+        "batch size": training.batch_size,
+        "optimiser": f"{training.optimizer.kind} ({_pairs(optimizer)})",
+        "schedule": f"{training.schedule.kind} ({_pairs(schedule)})" if schedule else training.schedule.kind,
+        "augmentation": "none" if augment is None else _pairs(augment.model_dump(exclude={"fill"})),
+        "label smoothing": training.label_smoothing,
+    }
+
+
+def _order(block: ConvBlock) -> str:
+    names = {"batch_norm": "BN", "relu": "ReLU"}
+    return "-".join(names[op] for op in block.then if op in names)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+
+
+def chain(model: ModelConfig) -> str:
+    """The blocks in one line: `16 10/1 P s24p+` is channels, other kernels, pool, separable, padded, residual."""
+    words = []
+    for block in model.blocks:
+        match block:
+            case PoolBlock():
+                words.append("P" if block.size == 2 else f"P{block.size}")
+            case ConvBlock():
+                kernel = f"/{block.kernel}" if block.kernel != 3 else ""
+                words.append(
+                    ("s" if block.separable else "")
+                    + str(block.channels)
+                    + kernel
+                    + ("p" if block.padding else "")
+                    + ("+" if block.residual else "")
+                )
+    return " ".join(words)

@@ -1,0 +1,68 @@
+"""The main job as a person meets it: display while it runs, tables and the exported file at the end."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from search.config import SearchConfig
+from search.display import SearchDisplay
+from search.history import baselines, ranked, tally
+from search.interrupt import stop_on_signals
+from search.session import Outcome, search
+from search.storage import storage_errors
+from search.trial_tables import baseline_table, best_table
+
+
+def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequence[str]) -> bool:
+    """Searches and shows it.
+
+    Args:
+        config: What to do.
+        out: For results.
+        err: For how to go on after an interruption.
+        command: The words that were typed, to be repeated.
+
+    Returns:
+        Whether the search came to its end.
+
+    Raises:
+        DrillError: One sentence for the user.
+    """
+    with (
+        stop_on_signals() as should_stop,
+        SearchDisplay(out, trials=config.trials, epochs=config.epochs, target=config.target) as display,
+    ):
+        outcome = search(config, display, should_stop)
+    with storage_errors(outcome.opened.url):
+        _summary(outcome, out)
+    if not outcome.finished:
+        counts = tally(outcome.opened.study)
+        words = [Path(command[0]).name if not command[0].endswith(".py") else "drill-search", *command[1:]]
+        err.print(
+            f"interrupted; {counts.trained} of {config.trials} trials are kept, and the one that was running is "
+            f"queued again. Go on with:\n  {shlex.join(words)}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+    return outcome.finished
+
+
+def _summary(outcome: Outcome, out: Console) -> None:
+    study = outcome.opened.study
+    counts = tally(study)
+    if ranked(study):
+        out.print(best_table(study))
+    if baselines(study):
+        out.print(baseline_table(study))
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    over = f"; {counts.over_budget} hand steps over the budget, not trained" if counts.over_budget else ""
+    out.print(
+        f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if outcome.exported is not None:
+        out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True)

@@ -1,0 +1,12 @@
+"""Names that options choose from. Imports nothing, so that `--help` answers at once."""
+
+from typing import Literal, get_args
+
+SamplerName = Literal["tpe", "nsga2", "cmaes", "gp", "random"]
+SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
+
+PrunerName = Literal["gentle", "percentile", "median", "hyperband", "none"]
+PRUNER_NAMES: tuple[PrunerName, ...] = get_args(PrunerName)
+
+DeviceOption = Literal["auto", "cpu", "cuda"]
+DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)

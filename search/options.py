@@ -1,0 +1,87 @@
+"""Options of the main job, checked before anything heavy is imported."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from drill_models.datasets import DATASET_NAMES, dataset_facts
+from drill_models.errors import DrillError
+from drill_models.hand_steps import choose
+from search.config import DEFAULT_BASELINES, SearchConfig
+from search.names import DEVICE_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
+from spaces.budget import Budget
+from spaces.skeletons import check_budget, load_skeletons
+
+NameT = TypeVar("NameT", bound=str)
+
+
+def one_of(option: str, value: str, allowed: Sequence[NameT]) -> NameT:
+    """The value, if it is allowed.
+
+    Raises:
+        DrillError: It is not; says what is.
+    """
+    for name in allowed:
+        if value == name:
+            return name
+    raise DrillError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def search_config(
+    *,
+    budget: int,
+    trials: int,
+    epochs: int,
+    target: float,
+    dataset: str,
+    data: Path | None,
+    offline: bool,
+    max_macs: int | None,
+    max_activations: int | None,
+    baselines: Sequence[str] | None,
+    skeletons: Sequence[Path],
+    sampler: str,
+    pruner: str,
+    timeout: float | None,
+    seed: int,
+    device: str,
+    storage: str | None,
+    study: str | None,
+    out: Path | None,
+) -> SearchConfig:
+    """The settings of a search, from what was typed.
+
+    Raises:
+        DrillError: Something is not allowed; says what it is and what is allowed.
+    """
+    if not 0 < target <= 1:
+        raise DrillError(f"--target is a fraction above 0 and at most 1, for example 0.994, got {target:g}")
+    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+        raise DrillError(f"--timeout must be a number of seconds above 0, got {timeout:g}")
+    if study is not None and not study.strip():
+        raise DrillError("--study must not be empty")
+    name = one_of("--dataset", dataset, DATASET_NAMES)
+    chosen = tuple(baselines) if baselines else DEFAULT_BASELINES
+    choose(chosen)
+    config = SearchConfig(
+        budget=Budget(max_params=budget, max_macs=max_macs, max_activations=max_activations),
+        skeletons=load_skeletons(skeletons),
+        trials=trials,
+        epochs=epochs,
+        target=target,
+        dataset=name,
+        data=data,
+        offline=offline,
+        timeout=timeout,
+        seed=seed,
+        device=one_of("--device", device, DEVICE_OPTIONS),
+        sampler=one_of("--sampler", sampler, SAMPLER_NAMES),
+        pruner=one_of("--pruner", pruner, PRUNER_NAMES),
+        baselines=chosen,
+        storage=storage,
+        study=study,
+        out=out,
+    )
+    check_budget(config.skeletons, config.budget, dataset_facts(name).num_classes)
+    return config

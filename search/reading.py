@@ -1,0 +1,51 @@
+"""Commands that read a study: which one is meant, and the dashboard."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import optuna
+
+from drill_models.errors import StudyError
+from search.last_used import last_used
+from search.storage import DEFAULT_STORAGE, open_storage, parse, storage_errors
+from search.study import load_study
+
+
+@contextmanager
+def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Study]:
+    """A study that exists: the one named, else the one that was used last below the current folder.
+
+    Raises:
+        StudyError: There is none, or its storage fails.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    last = last_used()
+    url = parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
+    opened = open_storage(url, create=False)
+    with storage_errors(url):
+        if study is None:
+            study = last.study if last is not None and storage in (None, last.storage) else None
+        if study is None:
+            names = optuna.get_all_study_names(opened)
+            if len(names) != 1:
+                raise StudyError(f"name one by --study; studies are: {', '.join(names) or 'none'}")
+            study = names[0]
+        yield load_study(opened, study)
+
+
+def serve_dashboard(storage: str | None, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Runs optuna-dashboard until it is interrupted.
+
+    Raises:
+        StudyError: There is no database yet, or the port cannot be used.
+    """
+    from optuna_dashboard import run_server
+
+    last = last_used()
+    url = parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
+    opened = open_storage(url, create=False)
+    say(f"dashboard on http://{host}:{port}/, Ctrl-C ends it")
+    try:
+        run_server(opened, host=host, port=port)
+    except OSError as error:
+        raise StudyError(f"the dashboard cannot use {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,142 @@
+"""`BudgetSampler`: any Optuna sampler, held to a hard budget.
+
+Optuna proposes first and learns of an oversized network afterwards; users then prune or fail it, and the
+sampler drifts (optuna issue 2969). Here a point that does not fit is never proposed: the wrapped sampler
+is asked again a few times, then its last answer is made smaller until it fits. The wrapped sampler sees,
+and learns from, what was really evaluated.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.names import SamplerName
+
+Params = dict[str, Any]
+
+
+class BudgetedSpace(Protocol):
+    """What the sampler needs of a space; it knows nothing else of networks."""
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """Every dimension that decides whether a point fits."""
+
+    def fits(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point keeps the budget."""
+
+    def shrink(self, point: Mapping[str, Any]) -> Params:
+        """The nearest smaller point that fits."""
+
+
+class BudgetSampler(BaseSampler):
+    """Wraps a sampler so that every proposed point keeps a budget.
+
+    All dimensions of the space are sampled jointly from the first trial on, also while the wrapped sampler
+    would still draw each of them alone. Parameters that the space does not know are left to the wrapped
+    sampler.
+
+    Args:
+        base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
+        space: The dimensions and their budget.
+        max_draws: How many answers of the wrapped sampler are looked at before the last is shrunk.
+
+    Raises:
+        ValueError: `base` visits given points, or `max_draws` is below 1.
+    """
+
+    def __init__(self, base: BaseSampler, space: BudgetedSpace, *, max_draws: int = 4) -> None:
+        if isinstance(base, GridSampler | BruteForceSampler):
+            raise ValueError(
+                f"{type(base).__name__} visits given points and cannot be held to a budget; "
+                f"leave out the points that do not fit instead"
+            )
+        if max_draws < 1:
+            raise ValueError(f"max_draws must be at least 1, got {max_draws}")
+        self._base = base
+        self._space = space
+        self._max_draws = max_draws
+
+    def reseed_rng(self) -> None:
+        """Reseeds the wrapped sampler."""
+        self._base.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space's dimensions, and what the wrapped sampler would sample jointly beside them."""
+        return {**self._base.infer_relative_search_space(study, trial), **self._space.distributions}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Params:
+        """A joint point that keeps the budget."""
+        space = self._space.distributions
+        if not space.keys() <= search_space.keys():
+            # Asked about other parameters: nothing here has a size.
+            return self._base.sample_relative(study, trial, search_space)
+        known = self._base.infer_relative_search_space(study, trial)
+        joint = {name: known[name] for name in search_space if name in known}
+        for _ in range(self._max_draws):
+            drawn = self._base.sample_relative(study, trial, joint)
+            point = {
+                name: drawn[name] if name in drawn else self._alone(study, trial, name, distribution)
+                for name, distribution in space.items()
+            }
+            others = {name: value for name, value in drawn.items() if name not in space}
+            if self._space.fits(point):
+                return {**others, **point}
+        return {**others, **self._space.shrink(point)}
+
+    def _alone(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        return self._base.sample_independent(study, trial, name, distribution)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter that is not of the space, by the wrapped sampler."""
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Passed on."""
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Passed on."""
+        self._base.after_trial(study, trial, state, values)
+
+
+def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """An Optuna sampler with settings for searches of about 100 trials."""
+    match name:
+        case "tpe":
+            return TPESampler(seed=seed)
+        case "nsga2":
+            # Optuna's 50 would spend half of 100 trials on the first, random generation.
+            return NSGAIISampler(seed=seed, population_size=20)
+        case "cmaes":
+            # Categorical dimensions are outside CMA-ES and drawn alone, which is no reason to warn.
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "gp":
+            return GPSampler(seed=seed, deterministic_objective=False)
+        case "random":
+            return RandomSampler(seed=seed)
+    raise ValueError(f"unknown sampler {name!r}")
+
+
+def max_draws(name: SamplerName) -> int:
+    """How often a sampler is asked again: the GP takes a second an answer and gives the same one again."""
+    return 1 if name == "gp" else 4

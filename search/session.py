@@ -1,0 +1,154 @@
+"""One sitting of a search, from its settings to the exported step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+from sqlalchemy.engine import URL
+
+from drill_models.data import ResidentData, validation_data
+from drill_models.datasets import dataset_facts
+from drill_models.device import DeviceName, keep_freed_memory, resolve_device
+from drill_models.hand_steps import choose
+from drill_models.resolve import DataSource, Resolved, resolve
+from search.baselines import Seeded, seed_baselines
+from search.config import SearchConfig
+from search.export import export_best
+from search.history import ranked, tally
+from search.last_used import remember
+from search.pruner import make_pruner
+from search.runner import Job, Watcher, requeue_dead, run_trials
+from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
+from search.study import StudySettings, open_study, settings_of, study_name
+from spaces.budgeted import BudgetedSpace
+from spaces.drill import DrillSpace
+from spaces.skeletons import check_budget, load_skeletons
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A study that is ready to run, for the display.
+
+    Attributes:
+        study: The study.
+        url: Its storage.
+        settings: What it was made with.
+        space: What its points mean.
+        seeded: What became of the hand steps just now.
+        requeued: Trials that a dead process had left running, by number.
+        already: Networks trained in earlier sittings.
+        device: Where trials train.
+    """
+
+    study: optuna.Study
+    url: URL
+    settings: StudySettings
+    space: DrillSpace
+    seeded: Seeded
+    requeued: list[int]
+    already: int
+    device: DeviceName
+
+
+class Display(Watcher, Protocol):
+    """Shows a sitting."""
+
+    def notice(self, line: str) -> None:
+        """One line, at once."""
+
+    def data_found(self, resolved: Resolved) -> None:
+        """Which data set is used."""
+
+    def opened(self, opened: Opened) -> None:
+        """The study is there; trials follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a sitting ended.
+
+    Attributes:
+        finished: False where it was interrupted.
+        opened: The study.
+        exported: The step file of the best trial, or None where no trial is complete.
+    """
+
+    finished: bool
+    opened: Opened
+    exported: Path | None
+
+
+def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
+    """Runs a search, or goes on with it.
+
+    Args:
+        config: What to do.
+        display: What is told.
+        should_stop: Asked before each batch.
+
+    Raises:
+        DrillError: Something that the user can mend, in one sentence.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    device = resolve_device(config.device)
+    keep_freed_memory()
+    url = parse(config.storage or DEFAULT_STORAGE)
+    storage = open_storage(url, create=True)
+    resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
+    check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
+    display.data_found(resolved)
+    data = validation_data(resolved)
+    settings = settings_of(config, resolved.facts.name)
+    packaged = {skeleton.name for skeleton in load_skeletons()}
+    own = tuple(skeleton.name for skeleton in config.skeletons if skeleton.name not in packaged)
+    name = config.study or study_name(settings, own)
+    space = DrillSpace(config.skeletons, num_classes=dataset_facts(settings.dataset).num_classes)
+    budgeted = BudgetedSpace(space, config.budget)
+    with storage_errors(url), sole_owner(url, name):
+        study = open_study(
+            storage,
+            name,
+            settings,
+            config.skeletons,
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=make_pruner(config.pruner, config.epochs),
+        )
+        # A sampler that starts from the same seed again would propose the same points again.
+        proposals = config.seed + len(study.get_trials(deepcopy=False))
+        study.sampler = BudgetSampler(
+            base_sampler(config.sampler, proposals), budgeted, max_draws=max_draws(config.sampler)
+        )
+        remember(url, name)
+        requeued = requeue_dead(study)
+        seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
+        opened = Opened(
+            study=study,
+            url=url,
+            settings=settings,
+            space=space,
+            seeded=seeded,
+            requeued=requeued,
+            already=tally(study).trained,
+            device=device,
+        )
+        display.opened(opened)
+        finished = run_trials(_job(config, opened, data), display, should_stop)
+        exported = export_best(study, config.out) if ranked(study) else None
+    return Outcome(finished=finished, opened=opened, exported=exported)
+
+
+def _job(config: SearchConfig, opened: Opened, data: ResidentData) -> Job:
+    return Job(
+        study=opened.study,
+        space=opened.space,
+        budget=config.budget,
+        data=data,
+        epochs=config.epochs,
+        trials=config.trials,
+        seed=config.seed,
+        device=opened.device,
+        timeout=config.timeout,
+    )

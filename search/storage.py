@@ -1,0 +1,122 @@
+"""Storage URLs: opening, locking, and errors in one sentence. Passwords are never shown."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from drill_models.errors import StudyError
+
+DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
+
+CONNECT_TIMEOUT = 10
+"""Seconds that a database server has to answer."""
+
+
+def parse(url: str) -> URL:
+    """A storage URL, as SQLAlchemy reads it.
+
+    Raises:
+        StudyError: It is not a URL.
+    """
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        # The text may hold a password, so it is not repeated.
+        raise StudyError(f"--storage is not a database URL; an example is {DEFAULT_STORAGE}") from error
+
+
+def shown(url: URL) -> str:
+    """A URL with its password hidden."""
+    return url.render_as_string(hide_password=True)
+
+
+def open_storage(url: URL, *, create: bool) -> RDBStorage:
+    """Connects to a storage.
+
+    Args:
+        url: Where.
+        create: Whether a SQLite file, and its folder, may be made.
+
+    Raises:
+        StudyError: Nothing answers there, or it cannot be written to.
+    """
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = Path(str(url.database))
+        if not create and not file.is_file():
+            raise StudyError(
+                f"there is no study database {file} yet; run a search first, or name one by --storage"
+            )
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"{file.parent} cannot be made: {error.strerror}") from error
+    connect = {"connect_timeout": CONNECT_TIMEOUT} if url.get_backend_name() in ("postgresql", "mysql") else {}
+    with storage_errors(url):
+        try:
+            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs={"connect_args": connect})
+        except (ImportError, NoSuchModuleError) as error:
+            raise StudyError(
+                f"{shown(url)}: no driver for {url.drivername} is installed; install one, for PostgreSQL "
+                f"for example 'psycopg[binary]' and a URL that begins with postgresql+psycopg://"
+            ) from error
+
+
+@contextmanager
+def storage_errors(url: URL) -> Iterator[None]:
+    """Turns a database's error into one sentence with the URL, its password hidden.
+
+    Raises:
+        StudyError: In place of SQLAlchemy's and Optuna's errors.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause: BaseException = error
+        while isinstance(cause, StorageInternalError) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        text = str(getattr(cause, "orig", None) or cause).strip()
+        reason = text.splitlines()[0] if text else type(cause).__name__
+        if url.password:
+            reason = reason.replace(str(url.password), "***")
+        raise StudyError(f"the storage {shown(url)} failed: {reason}") from error
+    except RuntimeError as error:
+        # Optuna, of a database made by another version of it.
+        if "alembic" not in str(error) and "schema" not in str(error):
+            raise
+        raise StudyError(f"the storage {shown(url)} was made by another version of Optuna") from error
+
+
+@contextmanager
+def sole_owner(url: URL, study: str) -> Iterator[None]:
+    """Holds a SQLite study for this process alone; does nothing for other databases.
+
+    The lock goes with the process, also when it is killed.
+
+    Raises:
+        StudyError: Another process holds it.
+    """
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        yield
+        return
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", study)
+    path = Path(str(url.database)).parent / f".{name}.lock"
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise StudyError(
+            f"another process is searching study {study} in {shown(url)}; wait for it, or name another --study"
+        ) from error
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
