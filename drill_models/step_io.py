@@ -1,9 +1,7 @@
 """Step files: YAML <-> `Step`, and the JSON Schema that editors complete and check them by."""
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from drill_models import yaml_io
 from drill_models.count import count
@@ -62,8 +60,4 @@ def save_step(path: Path, step: Step) -> None:
 
 def schema_text() -> str:
     """The JSON Schema of step files."""
-    schema: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Step.model_json_schema(),
-    }
-    return json.dumps(schema, indent=1) + "\n"
+    return yaml_io.schema_text(Step)

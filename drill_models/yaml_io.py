@@ -98,6 +98,12 @@ def write_text(path: Path, text: str) -> None:
         raise DrillError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def schema_text(model: type[BaseModel]) -> str:
+    """The JSON Schema by which editors complete and check files of a model."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+    return json.dumps(schema, indent=1) + "\n"
+
+
 class _Dumper(yaml.SafeDumper):
     """Block style, but one line for what fits on one: a block of a network, an epoch."""
 

@@ -202,11 +202,17 @@ def train(
 
 
 @app.command()
-def schema(to: Out = None) -> None:
+def schema(
+    skeletons: Annotated[bool, typer.Option("--skeletons", help="Of skeleton files instead.")] = False,
+    to: Out = None,
+) -> None:
     """Print or write the JSON Schema of step files."""
-    from drill_models.step_io import schema_text
     from drill_models.yaml_io import write_text
 
+    if skeletons:
+        from spaces.skeletons import schema_text
+    else:
+        from drill_models.step_io import schema_text
     if to is None:
         out.print(schema_text(), end="", highlight=False, markup=False, soft_wrap=True)
     else:

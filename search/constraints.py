@@ -2,7 +2,8 @@
 
 Optuna 5 stores each constraint by `Trial.set_constraint`. optuna-dashboard 0.21 reads the attribute that
 came before, so trials look unconstrained in it and infeasible ones are shown as feasible. The old system
-attribute is written as well; this is the only place that knows of it.
+attribute is written as well; this is the only place that knows of it. Optuna reads both, so a trial's
+`constraints` also has the same values under the keys "0", "1", ...
 """
 
 from collections.abc import Mapping

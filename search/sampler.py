@@ -6,7 +6,7 @@ is asked again a few times, then its last answer is made smaller until it fits. 
 and learns from, what was really evaluated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
@@ -41,13 +41,16 @@ class BudgetedSpace(Protocol):
     def shrink(self, point: Mapping[str, Any]) -> Params:
         """The nearest smaller point that fits."""
 
+    def identity(self, point: Mapping[str, Any]) -> Hashable:
+        """Equal for points that mean the same, though they differ where it does not matter."""
+
 
 class BudgetSampler(BaseSampler):
     """Wraps a sampler so that every proposed point keeps a budget.
 
     All dimensions of the space are sampled jointly from the first trial on, also while the wrapped sampler
-    would still draw each of them alone. Parameters that the space does not know are left to the wrapped
-    sampler.
+    would still draw each of them alone. A point that the study already has is drawn again too. Parameters
+    that the space does not know are left to the wrapped sampler.
 
     Args:
         base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
@@ -69,6 +72,8 @@ class BudgetSampler(BaseSampler):
         self._base = base
         self._space = space
         self._max_draws = max_draws
+        self._seen: set[int] = set()
+        self._identities: set[Hashable] = set()
 
     def reseed_rng(self) -> None:
         """Reseeds the wrapped sampler."""
@@ -88,6 +93,7 @@ class BudgetSampler(BaseSampler):
             return self._base.sample_relative(study, trial, search_space)
         known = self._base.infer_relative_search_space(study, trial)
         joint = {name: known[name] for name in search_space if name in known}
+        present = self._present(study)
         for _ in range(self._max_draws):
             drawn = self._base.sample_relative(study, trial, joint)
             point = {
@@ -95,9 +101,18 @@ class BudgetSampler(BaseSampler):
                 for name, distribution in space.items()
             }
             others = {name: value for name, value in drawn.items() if name not in space}
-            if self._space.fits(point):
+            if self._space.fits(point) and self._space.identity(point) not in present:
                 return {**others, **point}
         return {**others, **self._space.shrink(point)}
+
+    def _present(self, study: Study) -> set[Hashable]:
+        """Identities of the points that a study has; each is worked out once."""
+        space = self._space.distributions.keys()
+        for trial in study.get_trials(deepcopy=False):
+            if trial._trial_id not in self._seen and space <= trial.params.keys():
+                self._seen.add(trial._trial_id)
+                self._identities.add(self._space.identity(trial.params))
+        return self._identities
 
     def _alone(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         return self._base.sample_independent(study, trial, name, distribution)

@@ -1,6 +1,6 @@
 """A space together with a budget: what a sampler needs to propose only what fits."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -24,6 +24,10 @@ class BudgetedSpace:
     def fits(self, point: Mapping[str, Any]) -> bool:
         """Whether a point's network keeps the budget."""
         return self._budget.admits(self._space.model(point))
+
+    def identity(self, point: Mapping[str, Any]) -> Hashable:
+        """What would be trained: dimensions that a point does not use do not count."""
+        return self._space.decode(point, epochs=1).model_dump_json()
 
     def shrink(self, point: Mapping[str, Any]) -> Point:
         """The nearest smaller point that fits."""

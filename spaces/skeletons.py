@@ -180,6 +180,11 @@ def check_budget(skeletons: Sequence[Skeleton], budget: Budget, num_classes: int
     raise BudgetError(f"no network of the space keeps all limits at once: {budget}")
 
 
+def schema_text() -> str:
+    """The JSON Schema of skeleton files."""
+    return yaml_io.schema_text(Skeleton)
+
+
 def load_skeletons(own: Sequence[Path] = ()) -> tuple[Skeleton, ...]:
     """The skeletons that come with the package, sorted by name, then the user's own.
 

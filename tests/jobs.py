@@ -1,0 +1,43 @@
+"""Small searches for tests: a study in memory, a few hundred digits, one epoch."""
+
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from drill_models.data import ResidentData
+from drill_models.step import EpochRecord
+from search.runner import Job
+from search.sampler import BudgetSampler, base_sampler
+from spaces.budget import Budget
+from spaces.budgeted import BudgetedSpace
+from tests.spaces_for_tests import SPACE
+
+BUDGET = Budget(max_params=1_500)
+
+
+@dataclass
+class Log:
+    """A watcher that writes down what it was told."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        assert n_params <= BUDGET.max_params
+        self.lines.append(f"start {trial.number}")
+
+    def epoch(self, record: EpochRecord) -> None:
+        self.lines.append(f"epoch {record.epoch}")
+
+    def ended(self, trial: FrozenTrial) -> None:
+        self.lines.append(f"end {trial.number} {trial.state.name}")
+
+
+def small_job(data: ResidentData, *, trials: int, epochs: int = 1, study: optuna.Study | None = None) -> Job:
+    """A job over the drill space at 1,500 parameters."""
+    if study is None:
+        sampler = BudgetSampler(base_sampler("random", 0), BudgetedSpace(SPACE, BUDGET))
+        study = optuna.create_study(sampler=sampler, direction="maximize", pruner=optuna.pruners.NopPruner())
+    return Job(
+        study=study, space=SPACE, budget=BUDGET, data=data, epochs=epochs, trials=trials, seed=0, device="cpu"
+    )

@@ -1,0 +1,184 @@
+"""`BudgetSampler`: Optuna's conformance suite, and the budget over thousands of proposals."""
+
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GridSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
+
+from drill_models.count import count
+from search.names import SamplerName
+from search.sampler import BudgetSampler, base_sampler, max_draws
+from spaces.budget import Budget
+from spaces.budgeted import BudgetedSpace
+from tests.spaces_for_tests import SPACE
+
+
+class Triangle:
+    """A toy space of the names that Optuna's suite uses: x + y at most 1."""
+
+    def __init__(self) -> None:
+        self.distributions: Mapping[str, BaseDistribution] = {
+            "a_of_triangle": FloatDistribution(0, 10),
+            "b_of_triangle": FloatDistribution(0, 10),
+        }
+
+    def fits(self, point: Mapping[str, Any]) -> bool:
+        total: float = point["a_of_triangle"] + point["b_of_triangle"]
+        return total <= 1
+
+    def identity(self, point: Mapping[str, Any]) -> Hashable:
+        return tuple(point[name] for name in self.distributions)
+
+    def shrink(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        total = point["a_of_triangle"] + point["b_of_triangle"]
+        return {name: value / total for name, value in point.items()}
+
+
+Factory = Callable[[], BaseSampler]
+
+
+class TestOverRandom(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    # Random samples nothing jointly, so the suite's tests of joint sampling have nothing to look at.
+    test_sample_relative_numerical = None
+    test_sample_relative_categorical = None
+    test_sample_relative_mixed = None
+
+    @pytest.fixture
+    def sampler(self) -> Factory:
+        return lambda: BudgetSampler(RandomSampler(seed=0), Triangle())
+
+
+class TestOverTPE(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Factory:
+        return lambda: BudgetSampler(TPESampler(n_startup_trials=0, seed=0), Triangle())
+
+
+class TestOverNSGAII(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Factory:
+        return lambda: BudgetSampler(NSGAIISampler(seed=0), Triangle())
+
+
+class TestOverCmaEs(BasicSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Factory:
+        return lambda: BudgetSampler(
+            CmaEsSampler(n_startup_trials=0, seed=0, warn_independent_sampling=False), Triangle()
+        )
+
+
+@pytest.mark.parametrize("budget", [1_000, 3_000, 10_000, 50_000])
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "cmaes"])
+def test_every_proposal_fits(name: SamplerName, budget: int) -> None:
+    limits = Budget(max_params=budget)
+    sampler = BudgetSampler(base_sampler(name, 0), BudgetedSpace(SPACE, limits), max_draws=max_draws(name))
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    seen = set()
+    for _ in range(60):
+        trial = study.ask(dict(SPACE.distributions))
+        recipe = SPACE.decode(trial.params, epochs=15)
+        assert count(recipe.model).n_params <= budget
+        seen.add(recipe)
+        # Something to learn from: large networks with a rate near 0.05 are good.
+        study.tell(trial, count(recipe.model).n_params / budget - abs(trial.params["sgd_lr"] - 0.05))
+    assert len(seen) >= 59
+
+
+def test_the_gp_fits_too() -> None:
+    limits = Budget(max_params=3_000)
+    sampler = BudgetSampler(base_sampler("gp", 0), BudgetedSpace(SPACE, limits), max_draws=max_draws("gp"))
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(12):
+        trial = study.ask(dict(SPACE.distributions))
+        assert limits.admits(SPACE.model(trial.params))
+        study.tell(trial, trial.params["sgd_lr"])
+
+
+class Counting(RandomSampler):
+    """Counts how often it is asked for one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.asked = 0
+
+    def sample_independent(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        return super().sample_independent(*args, **kwargs)
+
+
+class Never(Triangle):
+    """Nothing fits but what was shrunk."""
+
+    def fits(self, point: Mapping[str, Any]) -> bool:
+        return False
+
+    def shrink(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        return {"a_of_triangle": 0.25, "b_of_triangle": 0.5}
+
+
+def test_asks_again_a_bounded_number_of_times_then_shrinks() -> None:
+    base = Counting()
+    study = optuna.create_study(sampler=BudgetSampler(base, Never(), max_draws=3))
+    trial = study.ask(dict(Never().distributions))
+    assert base.asked == 3 * 2
+    assert trial.params == {"a_of_triangle": 0.25, "b_of_triangle": 0.5}
+
+
+def test_dimensions_are_joint_from_the_first_trial() -> None:
+    study = optuna.create_study(sampler=BudgetSampler(TPESampler(seed=0), Triangle()))
+    for _ in range(20):
+        trial = study.ask()
+        total = trial.suggest_float("a_of_triangle", 0, 10) + trial.suggest_float("b_of_triangle", 0, 10)
+        assert total <= 1 + 1e-9
+        study.tell(trial, total)
+
+
+def test_a_users_own_parameters_are_left_to_the_base() -> None:
+    study = optuna.create_study(sampler=BudgetSampler(TPESampler(seed=0), Triangle()))
+    own: dict[str, BaseDistribution] = {**Triangle().distributions, "mine": IntDistribution(1, 5)}
+    for _ in range(15):
+        trial = study.ask(own)
+        assert 1 <= trial.params["mine"] <= 5
+        assert Triangle().fits({k: v - 1e-9 for k, v in trial.params.items() if k != "mine"})
+        study.tell(trial, trial.params["mine"])
+
+
+@pytest.mark.parametrize("kind", ["grid", "brute force"])
+def test_samplers_of_given_points_are_refused(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        base = GridSampler({"x": [1, 2]}) if kind == "grid" else BruteForceSampler()
+    with pytest.raises(ValueError, match="visits given points"):
+        BudgetSampler(base, Triangle())
+
+
+def test_same_seed_same_proposals() -> None:
+    def proposals() -> list[dict[str, Any]]:
+        space = BudgetedSpace(SPACE, Budget(max_params=5_000))
+        study = optuna.create_study(sampler=BudgetSampler(base_sampler("tpe", 4), space))
+        points = []
+        for _ in range(15):
+            trial = study.ask(dict(SPACE.distributions))
+            points.append(trial.params)
+            study.tell(trial, trial.params["sgd_lr"])
+        return points
+
+    assert proposals() == proposals()

@@ -1,0 +1,192 @@
+"""Studies, storages and baselines."""
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from drill_models.errors import StudyError
+from drill_models.hand_steps import choose
+from search import attrs
+from search.baselines import seed_baselines
+from search.config import DEFAULT_BASELINES, SearchConfig
+from search.history import baselines, tally
+from search.last_used import last_used, remember
+from search.reading import open_to_read
+from search.storage import open_storage, parse, shown, sole_owner
+from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
+from spaces.budget import Budget
+from spaces.skeletons import load_skeletons
+from tests.spaces_for_tests import SPACE
+
+SKELETONS = load_skeletons()
+
+
+def _config(budget: int = 10_000, epochs: int = 15, max_macs: int | None = None) -> SearchConfig:
+    return SearchConfig(budget=Budget(max_params=budget, max_macs=max_macs), skeletons=SKELETONS, epochs=epochs)
+
+
+def _open(tmp_path: Path, settings: StudySettings, name: str = "s") -> optuna.Study:
+    storage = open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=True)
+    return open_study(storage, name, settings, SKELETONS, RandomSampler(), NopPruner())
+
+
+def test_names_say_what_is_not_the_default() -> None:
+    assert study_name(settings_of(_config(), "mnist")) == "mnist-10000-drill1"
+    assert study_name(settings_of(_config(epochs=5), "kmnist")) == "kmnist-10000-drill1-5epochs"
+    limited = settings_of(_config(max_macs=10**6), "mnist-5k")
+    assert study_name(limited, ("my-net",)) == "mnist-5k-10000-1000000macs-drill1-my-net"
+
+
+def test_joins_the_same_search_and_reads_it_back(tmp_path: Path) -> None:
+    settings = settings_of(_config(), "mnist")
+    first, second = _open(tmp_path, settings), _open(tmp_path, settings)
+    assert first._study_id == second._study_id
+    assert read_settings(second) == settings
+    assert read_space(second).distributions == SPACE.distributions
+
+
+def test_another_search_says_what_differs(tmp_path: Path) -> None:
+    _open(tmp_path, settings_of(_config(), "mnist"))
+    with pytest.raises(StudyError) as caught:
+        _open(tmp_path, settings_of(_config(budget=5000, epochs=3), "kmnist"))
+    message = str(caught.value)
+    for part in ("--dataset mnist (now kmnist)", "--budget 10000 (now 5000)", "--epochs 15 (now 3)", "--study"):
+        assert part in message
+
+
+def test_other_skeletons_are_another_space(tmp_path: Path) -> None:
+    settings = settings_of(_config(), "mnist")
+    _open(tmp_path, settings)
+    storage = open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=True)
+    with pytest.raises(StudyError, match="skeletons"):
+        open_study(storage, "s", settings, SKELETONS[1:], RandomSampler(), NopPruner())
+
+
+def test_a_strangers_study_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    stranger = optuna.create_study(storage=url, study_name="s")
+    stranger.tell(stranger.ask(), 1.0)
+    with pytest.raises(StudyError, match="not made by drill-search"):
+        _open(tmp_path, settings_of(_config(), "mnist"))
+
+
+def test_hand_steps_are_seeded_once_and_over_budget_ones_recorded(tmp_path: Path) -> None:
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    steps = choose(DEFAULT_BASELINES)
+    budget = Budget(max_params=9_000)
+    seeded = seed_baselines(study, steps, SPACE, budget, epochs=15)
+    assert seeded.queued == ("b-cyclic 5", "e-codes 4")
+    assert len(seeded.over_budget) == 7
+    again = seed_baselines(study, steps, SPACE, budget, epochs=15)
+    assert again.queued == again.over_budget == ()
+    assert len(baselines(study)) == 9
+    assert tally(study).trained == 0
+    recorded = next(t for t in study.trials if t.user_attrs[attrs.BASELINE] == "a-runs 1")
+    assert recorded.state == TrialState.PRUNED
+    assert recorded.constraints["n_params"] == 194_884 - 9_000
+    assert recorded.user_attrs[attrs.N_PARAMS] == 194_884
+    assert recorded.user_attrs[attrs.REPORTED] == 0.9902
+    assert recorded.system_attrs["constraints"] == [185_884]
+    with pytest.raises(ValueError, match="No trials are completed yet"):
+        _ = study.best_trial
+
+
+def test_epochs_cap_hand_steps(tmp_path: Path) -> None:
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    seed_baselines(study, choose(["d-rotation/5", "e-codes/4"]), SPACE, Budget(max_params=10_000), epochs=18)
+    assert [t.user_attrs[attrs.EPOCHS] for t in study.trials] == [18, 15]
+
+
+def test_passwords_are_hidden() -> None:
+    url = parse("postgresql+psycopg://me:secret@db.example/x")
+    assert "secret" not in shown(url)
+    with pytest.raises(StudyError) as caught:
+        parse("not a url secret")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nosuchdb://x/y", "no driver for nosuchdb"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "no driver for postgresql"),
+    ],
+)
+def test_missing_drivers_are_said(url: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        open_storage(parse(url), create=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"this is not a database" * 100)
+    before = (tmp_path / "x.db").read_bytes()
+    with pytest.raises(StudyError, match="file is not a database"):
+        open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=True)
+    assert (tmp_path / "x.db").read_bytes() == before
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no study database"):
+        open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot be made"):
+        open_storage(parse(f"sqlite:///{tmp_path}/file/x.db"), create=True)
+
+
+def test_a_study_has_one_owner(tmp_path: Path) -> None:
+    url = parse(f"sqlite:///{tmp_path}/x.db")
+    with sole_owner(url, "a/b"):
+        with pytest.raises(StudyError, match="another process"), sole_owner(url, "a/b"):
+            pass
+        with sole_owner(url, "other"):
+            pass
+    with sole_owner(url, "a/b"):
+        pass
+
+
+def test_last_used_keeps_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert last_used() is None
+    remember(parse("postgresql+psycopg://me:secret@db.example:5432/x"), "s")
+    found = last_used()
+    assert found is not None
+    assert (found.storage, found.study) == ("postgresql+psycopg://me@db.example:5432/x", "s")
+    assert "secret" not in (tmp_path / "studies/.last-used.json").read_text()
+
+
+def test_reading_takes_the_study_that_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_of(_config(), "mnist")
+    _open(tmp_path, settings, "one")
+    _open(tmp_path, settings, "two")
+    url = f"sqlite:///{tmp_path}/x.db"
+    with pytest.raises(StudyError, match="name one by --study; studies are: one, two"), open_to_read(url, None):
+        pass
+    remember(parse(url), "two")
+    with open_to_read(None, None) as study:
+        assert study.study_name == "two"
+    with open_to_read(url, "one") as study:
+        assert study.study_name == "one"
+    with pytest.raises(StudyError, match="there is no study 'three'"), open_to_read(None, "three"):
+        pass
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    from search.storage import storage_errors
+
+    url = parse(f"sqlite:///{tmp_path}/x.db")
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    with sqlite3.connect(tmp_path / "x.db") as raw:
+        raw.execute("CREATE TRIGGER full BEFORE INSERT ON trials BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    with pytest.raises(StudyError, match=r"failed: .*disk is full"), storage_errors(url):
+        study.ask()
