@@ -112,6 +112,9 @@ def search(
         study=study,
         out=to,
     )
+    from search.storage import DEFAULT_STORAGE, parse, reach
+
+    reach(parse(config.storage or DEFAULT_STORAGE))
     from search.main_job import run_main_job
 
     if not run_main_job(config, out, err, sys.argv):

@@ -96,11 +96,11 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     device = resolve_device(config.device)
     keep_freed_memory()
     url = parse(config.storage or DEFAULT_STORAGE)
-    storage = open_storage(url, create=True)
     resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
     display.data_found(resolved)
     data = validation_data(resolved)
+    storage = open_storage(url, create=True)
     settings = settings_of(config, resolved.facts.name)
     packaged = {skeleton.name for skeleton in load_skeletons()}
     own = tuple(skeleton.name for skeleton in config.skeletons if skeleton.name not in packaged)

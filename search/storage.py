@@ -1,5 +1,6 @@
 """Storage URLs: opening, locking, and errors in one sentence. Passwords are never shown."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import filelock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -37,6 +39,29 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def reach(url: URL) -> None:
+    """Checks that a storage answers, or that its file could be made; makes nothing.
+
+    Raises:
+        StudyError: It does not, or could not.
+    """
+    file = _sqlite_file(url)
+    if file is not None and not file.exists():
+        folder = next(parent for parent in file.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise StudyError(f"{file.parent} cannot be made: {folder} is not a folder")
+        if not os.access(folder, os.W_OK):
+            raise StudyError(f"{file} cannot be made: {folder} cannot be written to")
+        return
+    if file is not None and not os.access(file, os.W_OK):
+        raise StudyError(f"{file} cannot be written to")
+    with storage_errors(url), _missing_driver(url):
+        engine = create_engine(url, connect_args=_connect_args(url))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1" if file is None else "PRAGMA schema_version"))
+        engine.dispose()
+
+
 def open_storage(url: URL, *, create: bool) -> RDBStorage:
     """Connects to a storage.
 
@@ -47,25 +72,40 @@ def open_storage(url: URL, *, create: bool) -> RDBStorage:
     Raises:
         StudyError: Nothing answers there, or it cannot be written to.
     """
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        file = Path(str(url.database))
+    file = _sqlite_file(url)
+    if file is not None:
         if not create and not file.is_file():
-            raise StudyError(
-                f"there is no study database {file} yet; run a search first, or name one by --storage"
-            )
+            raise StudyError(f"there is no study database {file}; run a search first, or name one by --storage")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"{file.parent} cannot be made: {error.strerror}") from error
-    connect = {"connect_timeout": CONNECT_TIMEOUT} if url.get_backend_name() in ("postgresql", "mysql") else {}
-    with storage_errors(url):
-        try:
-            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs={"connect_args": connect})
-        except (ImportError, NoSuchModuleError) as error:
-            raise StudyError(
-                f"{shown(url)}: no driver for {url.drivername} is installed; install one, for PostgreSQL "
-                f"for example 'psycopg[binary]' and a URL that begins with postgresql+psycopg://"
-            ) from error
+    with storage_errors(url), _missing_driver(url):
+        return RDBStorage(
+            url.render_as_string(hide_password=False), engine_kwargs={"connect_args": _connect_args(url)}
+        )
+
+
+def _sqlite_file(url: URL) -> Path | None:
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def _connect_args(url: URL) -> dict[str, int]:
+    servers = ("postgresql", "mysql", "mariadb")
+    return {"connect_timeout": CONNECT_TIMEOUT} if url.get_backend_name() in servers else {}
+
+
+@contextmanager
+def _missing_driver(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, NoSuchModuleError) as error:
+        raise StudyError(
+            f"{shown(url)}: no driver for {url.drivername} is installed; install one, for PostgreSQL "
+            f"for example 'psycopg[binary]' and a URL that begins with postgresql+psycopg://"
+        ) from error
 
 
 @contextmanager
@@ -81,8 +121,8 @@ def storage_errors(url: URL) -> Iterator[None]:
         cause: BaseException = error
         while isinstance(cause, StorageInternalError) and cause.__cause__ is not None:
             cause = cause.__cause__
-        text = str(getattr(cause, "orig", None) or cause).strip()
-        reason = text.splitlines()[0] if text else type(cause).__name__
+        said = str(getattr(cause, "orig", None) or cause).strip()
+        reason = said.splitlines()[0] if said else type(cause).__name__
         if url.password:
             reason = reason.replace(str(url.password), "***")
         raise StudyError(f"the storage {shown(url)} failed: {reason}") from error
@@ -102,11 +142,12 @@ def sole_owner(url: URL, study: str) -> Iterator[None]:
     Raises:
         StudyError: Another process holds it.
     """
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    file = _sqlite_file(url)
+    if file is None:
         yield
         return
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", study)
-    path = Path(str(url.database)).parent / f".{name}.lock"
+    path = file.parent / f".{name}.lock"
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

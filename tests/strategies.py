@@ -17,15 +17,15 @@ from drill_models.step import (
     ModelConfig,
     NoSchedule,
     OneCycleSchedule,
+    Operation,
     PlateauSchedule,
     PoolBlock,
     StepSchedule,
     TrainConfig,
 )
 
-operations = st.permutations(["batch_norm", "relu", "dropout"]).flatmap(
-    lambda order: st.integers(0, 3).map(lambda n: tuple(order[:n]))
-)
+_OPERATIONS: list[Operation] = ["batch_norm", "relu", "dropout"]
+operations = st.permutations(_OPERATIONS).flatmap(lambda order: st.integers(0, 3).map(lambda n: tuple(order[:n])))
 
 
 @st.composite
@@ -56,7 +56,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
             )
         )
         channels, size = width, size + 2 * padding - kernel + 1
-    heads = [GapHead(), GapHead(classifier="linear"), FullConvHead(kind="full_conv")]
+    heads: list[GapHead | FullConvHead] = [GapHead(), GapHead(classifier="linear"), FullConvHead(kind="full_conv")]
     if channels >= num_classes:
         heads.append(GapHead(classifier="none"))
     named = any(isinstance(b, ConvBlock) and "dropout" in b.then for b in blocks)

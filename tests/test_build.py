@@ -32,7 +32,7 @@ def test_operations_stand_in_the_named_order() -> None:
 def test_dropout_kind_reaches_the_layer() -> None:
     blocks = (ConvBlock(channels=4, then=("dropout",)),)
     for per in ("element", "channel"):
-        dropout = Dropout(rate=0.3, per=per)  # type: ignore[arg-type]
+        dropout = Dropout(rate=0.3, per=per)
         (layer,) = [
             m
             for m in build(ModelConfig(dropout=dropout, blocks=blocks, head=GapHead())).modules()

@@ -4,10 +4,10 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 
-from drill_models import resolve as resolving
 from drill_models.data import full_data, stratified_split, validation_data
 from drill_models.datasets import DATASET_NAMES, DatasetFacts, dataset_facts
 from drill_models.errors import DataError
@@ -45,7 +45,7 @@ def test_normalisation_of_mnist_is_the_published_one() -> None:
     assert abs(float(scaled.std()) - 1) < 0.05
 
 
-def _write_idx(file: Path, values: np.ndarray) -> None:  # type: ignore[type-arg]
+def _write_idx(file: Path, values: np.ndarray) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
     file.write_bytes(header + values.astype(np.uint8).tobytes())
@@ -137,7 +137,7 @@ def test_folder_comes_from_option_then_variable_then_cache(
     assert DataSource(folder=tmp_path / "option").root == tmp_path / "option"
     assert DataSource().root == tmp_path / "env"
     monkeypatch.delenv("DRILL_DATA")
-    assert DataSource().root == resolving.platformdirs.user_cache_path("drill-search") / "data"
+    assert DataSource().root == platformdirs.user_cache_path("drill-search") / "data"
 
 
 def test_real_mnist_where_it_is() -> None:

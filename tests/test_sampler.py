@@ -56,9 +56,9 @@ Factory = Callable[[], BaseSampler]
 
 class TestOverRandom(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     # Random samples nothing jointly, so the suite's tests of joint sampling have nothing to look at.
-    test_sample_relative_numerical = None
-    test_sample_relative_categorical = None
-    test_sample_relative_mixed = None
+    test_sample_relative_numerical = None  # type: ignore[assignment]
+    test_sample_relative_categorical = None  # type: ignore[assignment]
+    test_sample_relative_mixed = None  # type: ignore[assignment]
 
     @pytest.fixture
     def sampler(self) -> Factory:

@@ -18,7 +18,7 @@ from drill_models.step import (
 def test_values_are_frozen() -> None:
     block = ConvBlock(channels=4)
     with pytest.raises(ValidationError, match="frozen"):
-        block.channels = 8  # type: ignore[misc]
+        block.channels = 8
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from drill_models.hand_steps import choose
 from search import attrs
 from search.baselines import seed_baselines
 from search.config import DEFAULT_BASELINES, SearchConfig
-from search.history import baselines, tally
+from search.history import baselines, best, tally
 from search.last_used import last_used, remember
 from search.reading import open_to_read
 from search.storage import open_storage, parse, shown, sole_owner
@@ -92,8 +92,8 @@ def test_hand_steps_are_seeded_once_and_over_budget_ones_recorded(tmp_path: Path
     assert recorded.user_attrs[attrs.N_PARAMS] == 194_884
     assert recorded.user_attrs[attrs.REPORTED] == 0.9902
     assert recorded.system_attrs["constraints"] == [185_884]
-    with pytest.raises(ValueError, match="No trials are completed yet"):
-        _ = study.best_trial
+    with pytest.raises(StudyError, match="no complete trial yet"):
+        best(study)
 
 
 def test_epochs_cap_hand_steps(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def main() -> int:
             tail = times[-max(1, len(times) // 10) :]
             print(
                 f"{name:8} {limit:7,} {over:5} {len(recipes) / arguments.n:17.1%} "
-                f"{len(networks) / arguments.n:18.1%} {statistics.median(sizes):12,.0f} {1000 * statistics.mean(times):5.1f} "
-                f"{1000 * statistics.mean(tail):11.1f}",
+                f"{len(networks) / arguments.n:18.1%} {statistics.median(sizes):12,.0f} "
+                f"{1000 * statistics.mean(times):5.1f} {1000 * statistics.mean(tail):11.1f}",
                 flush=True,
             )
             bad += over

@@ -1,0 +1,166 @@
+"""The command line in this process: what is printed, what is written, and each mistake in one sentence."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from drill_models.datasets import dataset_facts
+from drill_models.step_io import load_step
+from search.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> "Run":
+    """Runs `drill-search` in an empty folder, without MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRILL_DATA", str(tmp_path / "no-data"))
+    return Run(monkeypatch, capsys)
+
+
+class Run:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["drill-search", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, printed.out, printed.err
+
+
+SMALL = ("--trials", "2", "--epochs", "2", "--budget", "2000", "--baselines", "none")
+
+
+def test_the_main_job_in_small(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run(*SMALL)
+    assert code == 0
+    assert "NOT THE WHOLE OF MNIST" in text
+    assert "Best 5 on mnist-5k" in text
+    assert "2 trials: 2 complete" in text
+    (file,) = (tmp_path / "studies").glob("mnist-5k-2000-*.yaml")
+    step = load_step(file)
+    assert step.result is not None
+    assert step.result.n_params <= 2000
+    assert str(file.relative_to(tmp_path)) in text
+
+    code, text, _ = run(*SMALL[2:], "--trials", "3")
+    assert code == 0
+    assert "going on: 2 of 3 trials are there" in text
+    assert "3 trials:" in text
+
+    code, text, _ = run("export", "--out", "six.yaml")
+    assert code == 0
+    assert load_step(tmp_path / "six.yaml").model is not None
+
+    code, text, _ = run("train", "six.yaml")
+    assert code == 0
+    assert "the recorded curve is reproduced exactly" in text
+
+    code, text, _ = run("show", "six.yaml")
+    assert code == 0
+    assert "caveat (small-data)" in text
+
+    name = file.stem
+    code, _, error = run("--budget", "1500", "--epochs", "2", "--study", name, "--trials", "9")
+    assert code == 2
+    assert "--budget 2000 (now 1500)" in error
+
+
+def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "format: 1\nname: mine\nsummary: Two convolutions.\nblocks:\n"
+        "  - {kind: conv, width: c1}\n  - {kind: pool, size: 4}\n  - {kind: conv, width: c2}\n",
+        encoding="utf-8",
+    )
+    code, text, _ = run(*SMALL, "--skeleton", "own.yaml")
+    assert code == 0
+    assert "mnist-5k-2000-drill1-mine-2epochs" in text
+
+
+def test_show_prints_the_table_of_a_hand_step(run: Run) -> None:
+    code, text, _ = run("show", str(ROOT / "studies/drills/a-runs/5.yaml"))
+    assert code == 0
+    for part in ("field", "9,816", "2,030,560", "scheduler-never-stepped", "99.41%"):
+        assert part in text
+
+
+def test_schema_is_json(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run("schema")
+    assert code == 0
+    assert json.loads(text)["title"] == "Step"
+    run("schema", "--skeletons", "--out", "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["title"] == "Skeleton"
+
+
+def test_no_words_print_the_help(run: Run) -> None:
+    code, text, _ = run()
+    assert code == 0
+    assert "--budget" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--budget", "100"], "the smallest (skeleton separable-small) has 450 parameters"),
+        (["--budget", "0"], "'--budget'"),
+        (["--budget", "-5"], "'--budget'"),
+        (["--trials", "0"], "'--trials'"),
+        (["--epochs", "0"], "'--epochs'"),
+        (["--max-macs", "0"], "'--max-macs'"),
+        (["--max-macs", "10"], "--max-macs 10: no network of the space is that small"),
+        (["--timeout", "0"], "--timeout must be a number of seconds above 0, got 0"),
+        (["--timeout", "nan"], "--timeout must be a number of seconds above 0, got nan"),
+        (["--target", "99.4"], "--target is a fraction above 0 and at most 1, for example 0.994, got 99.4"),
+        (["--dataset", "cifar"], "--dataset must be one of mnist, mnist-5k, fashion-mnist"),
+        (["--sampler", "grid"], "--sampler must be one of tpe, nsga2, cmaes, gp, random, got 'grid'"),
+        (["--pruner", "x"], "--pruner must be one of gentle"),
+        (["--device", "tpu"], "--device must be one of auto, cpu, cuda, got 'tpu'"),
+        (["--baselines", "z-runs"], "there is no such ladder; allowed: all, none, a-runs"),
+        (["--baselines", "a-runs/9"], "a-runs has steps 1 to 5"),
+        (["--skeleton", "nope.yaml"], "nope.yaml: cannot be read"),
+        (["--budget", "10000", "--storage", "nonsense"], "--storage is not a database URL"),
+        (["--budget", "10000", "--storage", "oops://x"], "no driver for oops"),
+        (["--budget", "10000", "--study", " "], "--study must not be empty"),
+        (["--budget", "10000", "--dataset", "kmnist"], "kmnist is not in"),
+        (["--nonsense"], "No such option"),
+        (["show", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (["train", "nope.yaml"], "nope.yaml: cannot be read"),
+        (["export"], "there is no study database"),
+        (["dashboard"], "there is no study database"),
+        (["export", "--storage", "nonsense"], "--storage is not a database URL"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_code_2(run: Run, tmp_path: Path, words: list[str], message: str) -> None:
+    code, _, error = run(*words)
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("size", [0, 100, 47_040_015])
+def test_corrupt_mnist_is_one_sentence(run: Run, tmp_path: Path, size: int) -> None:
+    facts = dataset_facts("mnist")
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in (*facts.train_files, *facts.test_files):
+        with (raw / name).open("wb") as file:
+            file.truncate(size)
+    code, _, error = run(*SMALL, "--data", str(tmp_path / "data"))
+    assert code == 2
+    assert "train-images-idx3-ubyte is corrupt" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_studies_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "studies").write_text("a file stands where the folder should be")
+    code, _, error = run(*SMALL)
+    assert code == 2
+    assert "studies cannot be made" in error

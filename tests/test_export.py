@@ -1,0 +1,169 @@
+"""Step 6: what the file says, and that training it again gives the recorded curve."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from drill_models.data import ResidentData
+from drill_models.errors import StudyError
+from drill_models.hand_steps import choose
+from drill_models.resolve import DataSource
+from drill_models.step import EpochRecord, Step
+from drill_models.step_io import load_step
+from search import analysis, attrs
+from search.baselines import seed_baselines
+from search.config import SearchConfig
+from search.export import chain, export_best
+from search.history import best
+from search.retrain import comparison, retrain
+from search.runner import run_trials
+from search.storage import open_storage, parse
+from search.study import open_study, settings_of
+from search.trial_tables import baseline_table, best_table
+from spaces.skeletons import load_skeletons
+from tests.jobs import BUDGET, Log, small_job
+from tests.spaces_for_tests import SPACE
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, digits: ResidentData) -> optuna.Study:
+    """Three trials of two epochs on the embedded digits, and one hand step that is over the budget."""
+    folder = tmp_path_factory.mktemp("searched")
+    config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
+    study = open_study(
+        open_storage(parse(f"sqlite:///{folder}/x.db"), create=True),
+        "tiny",
+        settings_of(config, "mnist-5k"),
+        config.skeletons,
+        small_job(digits, trials=1).study.sampler,
+        optuna.pruners.NopPruner(),
+    )
+    seed_baselines(study, choose(["e-codes/4"]), SPACE, BUDGET, epochs=2)
+    run_trials(small_job(digits, trials=3, epochs=2, study=study), Log(), lambda: False)
+    return study
+
+
+@pytest.fixture(scope="module")
+def exported(searched: optuna.Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_best(searched, tmp_path_factory.mktemp("out") / "best.yaml")
+
+
+def test_the_file_is_the_best_trial(searched: optuna.Study, exported: Path) -> None:
+    step, trial = load_step(exported), best(searched)
+    assert step.recipe == SPACE.decode(trial.params, epochs=2)
+    assert step.provenance == "searched"
+    assert step.result is not None
+    assert step.result.n_params == trial.user_attrs[attrs.N_PARAMS] <= 1500
+    run = step.result.run
+    assert run is not None
+    assert run.held_out == "validation"
+    assert run.value == pytest.approx(trial.value, abs=1e-6)
+    assert run.seed == trial.user_attrs[attrs.SEED]
+    assert len(run.epochs) == 2
+
+
+def test_small_data_is_marked(exported: Path) -> None:
+    step = load_step(exported)
+    assert step.dataset == "mnist-5k"
+    assert step.result is not None
+    assert [c.kind for c in step.result.caveats] == ["small-data"]
+
+
+def _train_again(step: Step, *, full: bool = False) -> Step:
+    return retrain(
+        step,
+        DataSource(offline=True),
+        full=full,
+        seed=None,
+        device="cpu",
+        on_data=lambda resolved: None,
+        on_epoch=lambda record: None,
+        should_stop=lambda: False,
+    )
+
+
+def test_training_again_gives_the_recorded_curve(exported: Path) -> None:
+    step = load_step(exported)
+    again = _train_again(step)
+    assert step.result is not None
+    assert again.result is not None
+    assert step.result.run is not None
+    assert again.result.run is not None
+
+    def bits(records: tuple[EpochRecord, ...]) -> list[object]:
+        return [record.model_dump(exclude={"seconds"}) for record in records]
+
+    assert bits(again.result.run.epochs) == bits(step.result.run.epochs)
+    assert comparison(step, again) == "the recorded curve is reproduced exactly"
+    # The small-data caveat stands once, however often it is trained.
+    assert [c.kind for c in again.result.caveats] == ["small-data"]
+
+
+def test_full_training_uses_everything_against_the_test_set(exported: Path) -> None:
+    step = load_step(exported)
+    again = _train_again(step, full=True)
+    assert again.result is not None
+    assert again.result.run is not None
+    assert again.result.run.held_out == "test"
+    assert comparison(step, again) is None
+
+
+def test_analysis_names_the_facts(searched: optuna.Study, exported: Path) -> None:
+    text = load_step(exported).analysis
+    n_params = best(searched).user_attrs[attrs.N_PARAMS]
+    assert f"{n_params:,} of 1,500 parameters" in text
+    assert "Best of 3 complete trials" in text
+    assert "validation images" in text
+    assert "The test set was not used" in text
+    assert "No hand step of this study ran to its end" in text
+
+
+def test_tables_read_from_the_study(searched: optuna.Study) -> None:
+    assert best_table(searched).row_count == 3
+    assert baseline_table(searched).row_count == 1
+
+
+def test_nothing_to_export() -> None:
+    study = optuna.create_study(direction="maximize", study_name="empty")
+    with pytest.raises(StudyError, match="study empty has no complete trial yet"):
+        export_best(study)
+
+
+def _curve(train: list[float], held: list[float]) -> list[EpochRecord]:
+    return [
+        EpochRecord(epoch=i, lr=0.1, train_loss=0.1, train_accuracy=t, val_loss=0.1, val_accuracy=v, seconds=1)
+        for i, (t, v) in enumerate(zip(train, held, strict=True), start=1)
+    ]
+
+
+def test_fit_in_the_words_of_the_course() -> None:
+    assert analysis.fit_sentence(_curve([0.999] * 3, [0.99] * 3)).startswith("Over-fitting")
+    assert analysis.fit_sentence(_curve([0.98] * 3, [0.99] * 3)).startswith("Under-fitting")
+    assert analysis.fit_sentence(_curve([0.991] * 3, [0.99] * 3)).startswith("Neither")
+
+
+def test_target_is_judged_by_the_last_five() -> None:
+    held = _curve([0.9] * 6, [0.99, 0.995, 0.995, 0.995, 0.995, 0.995])
+    assert analysis.target_sentence(held, 0.994).startswith("All of the last 5 epochs hold")
+    once = _curve([0.9] * 6, [0.99, 0.995, 0.99, 0.99, 0.99, 0.99])
+    assert analysis.target_sentence(once, 0.994).startswith("1 of the last 5 epochs")
+    short = _curve([0.9] * 2, [0.995] * 2)
+    assert analysis.target_sentence(short, 0.994).startswith("All of the last 2 epochs")
+
+
+def test_noise_is_the_binomial_error() -> None:
+    assert "0.08%" in analysis.noise_sentence(0.994, 10_000)
+
+
+def test_comparison_names_differences_only() -> None:
+    text = analysis.comparison_with(
+        "a-runs 5", {"dropout": "none", "head": "GAP"}, {"dropout": "0.1", "head": "GAP"}
+    )
+    assert text == "Different from the best hand step, a-runs 5: dropout none (there 0.1)."
+    assert "itself" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
+
+
+def test_chain_is_the_notation_of_the_drills() -> None:
+    (step,) = choose(["d-rotation/5"])
+    assert chain(step.model) == "10 16 10/1 P 20 16 10 16p"

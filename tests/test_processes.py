@@ -1,0 +1,219 @@
+"""Whole processes: kill -9, Ctrl-C, start-up time, what is imported, and the built wheel."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from drill_models.step_io import load_step
+
+ROOT = Path(__file__).parent.parent
+SEARCH = ["--trials", "5", "--epochs", "3", "--budget", "3000", "--baselines", "none", "--pruner", "none"]
+NAME = "mnist-5k-3000-drill1-3epochs"
+
+
+def _environment(folder: Path, path: Path = ROOT) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(path),
+        "DRILL_DATA": str(folder / "no-data"),
+        "DRILL_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "search", *words]
+
+
+def _run(folder: Path, *words: str, path: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        _command(words), cwd=folder, env=_environment(folder, path), capture_output=True, text=True, check=False
+    )
+
+
+@contextmanager
+def _started(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        _command(words),
+        cwd=folder,
+        env=_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _study(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=NAME, storage=f"sqlite:///{folder}/studies/drill-search.db")
+
+
+def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", after: int) -> None:
+    """Until a trial beyond so many finished ones has trained an epoch; fails when the process ends before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the search ended before it could be stopped"
+        if (folder / "studies" / "drill-search.db").exists():
+            try:
+                trials = _study(folder).get_trials(deepcopy=False)
+            except Exception:  # the tables are just being made
+                trials = []
+            done = sum(t.state.is_finished() for t in trials)
+            if done >= after and any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials):
+                return
+        time.sleep(0.02)
+    raise AssertionError("no trial was seen running")
+
+
+def _check_total(folder: Path, interrupted: int) -> None:
+    trials = _study(folder).trials
+    trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    broken = [t for t in trials if t.user_attrs.get("interrupted")]
+    assert len(trained) == 5
+    assert len(broken) == interrupted
+    assert all(t.state == TrialState.FAIL for t in broken)
+    assert len(trials) == 5 + interrupted
+    for lost in broken:
+        (again,) = [t for t in trials if t.user_attrs.get("retry_of") == lost.number]
+        assert again.params == lost.params
+        assert again.user_attrs["seed"] == lost.user_attrs["seed"]
+    assert load_step(folder / "studies" / f"{NAME}.yaml").result is not None
+
+
+@pytest.mark.slow
+def test_kill_9_loses_nothing(tmp_path: Path) -> None:
+    for finished in (1, 3):
+        with _started(tmp_path, *SEARCH) as process:
+            _wait_for_a_running_trial(tmp_path, process, finished)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+    ended = _run(tmp_path, *SEARCH)
+    assert ended.returncode == 0, ended.stderr
+    assert "run again: trial" in ended.stdout
+    _check_total(tmp_path, interrupted=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    with _started(tmp_path, *SEARCH) as process:
+        _wait_for_a_running_trial(tmp_path, process, 1)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert re.search(r"interrupted; \d of 5 trials are kept, and the one that was running is queued again", err)
+    assert "Best 5 on mnist-5k" in out
+    resume = err.strip().splitlines()[-1].strip()
+    assert resume.startswith("drill-search --trials 5")
+    assert not [t for t in _study(tmp_path).trials if t.state == TrialState.RUNNING]
+    ended = _run(tmp_path, *resume.split()[1:])
+    assert ended.returncode == 0, ended.stderr
+    _check_total(tmp_path, interrupted=1)
+
+
+@pytest.mark.slow
+def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
+    with _started(tmp_path, *SEARCH) as process:
+        _wait_for_a_running_trial(tmp_path, process, 0)
+        second = _run(tmp_path, *SEARCH)
+        assert second.returncode == 2
+        assert "another process is searching study" in second.stderr
+        assert len(second.stderr.strip().splitlines()) == 1
+
+
+QUICK = [
+    ["--help"],
+    ["show", str(ROOT / "studies/drills/a-runs/5.yaml")],
+    ["--budget", "100"],
+    ["--budget", "10000", "--max-macs", "10"],
+    ["--baselines", "nope"],
+    ["--dataset", "cifar"],
+]
+
+
+@pytest.mark.parametrize("words", QUICK, ids=lambda words: " ".join(words)[:20])
+def test_answers_at_once(tmp_path: Path, words: list[str]) -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        ended = _run(tmp_path, *words)
+        times.append(time.perf_counter() - started)
+        assert ended.returncode in (0, 2)
+    assert min(times) < 0.5
+
+
+def _imported(code: str) -> set[str]:
+    script = f"{code}\nimport sys\nprint(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())
+
+
+LIGHT = [
+    "import search.cli",
+    "import search.options",
+    "import drill_models.step, drill_models.step_io, drill_models.count, drill_models.hand_steps",
+    "import drill_models.resolve",
+    "import spaces.skeletons, spaces.budget",
+]
+
+
+@pytest.mark.parametrize("code", LIGHT)
+def test_light_modules_import_neither_torch_nor_optuna(code: str) -> None:
+    assert not _imported(code) & {"torch", "torchvision", "optuna", "sqlalchemy", "numpy"}
+
+
+def test_space_and_sampler_import_no_torch() -> None:
+    assert "torch" not in _imported("import spaces.drill, search.sampler, search.pruner, search.study")
+
+
+def test_the_import_test_can_fail() -> None:
+    assert "torch" in _imported("import drill_models.train")
+
+
+def test_drill_models_knows_no_search() -> None:
+    names = _imported("import drill_models.run, drill_models.hand_steps")
+    assert not {name for name in names if name.split(".")[0] in ("optuna", "spaces", "search")}
+
+
+def _wheel(folder: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
+    site, folder = tmp_path / "site", tmp_path / "empty"
+    folder.mkdir()
+    with zipfile.ZipFile(_wheel(tmp_path)) as wheel:
+        tops = {name.split("/")[0] for name in wheel.namelist()}
+        assert {t for t in tops if not t.endswith(".dist-info")} == {"search", "spaces", "drill_models"}
+        wheel.extractall(site)
+    ended = _run(
+        folder, "--trials", "2", "--epochs", "1", "--baselines", "b-cyclic/5", "--budget", "8000", path=site
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "b-cyclic 5" in ended.stdout
+    assert load_step(folder / "studies" / "mnist-5k-8000-drill1-1epochs.yaml").result is not None
+    assert sorted(p.name for p in folder.iterdir()) == ["studies"]
