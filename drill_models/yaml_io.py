@@ -16,19 +16,18 @@ from drill_models.errors import DrillError, StepError
 MAX_BYTES = 1_000_000
 """A larger file is refused before it is parsed."""
 
+MAX_DEPTH = 50
+"""Levels of lists and mappings; a step needs six."""
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (no billion laughs) and without repeated keys; `1e-3` is a number."""
+# libyaml's loader is ten times faster; PyYAML may have been built without it.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases (*name) are not allowed", event.start_mark
-            )
-        return super().compose_node(parent, index)
+
+class _StrictLoader(_Base):  # type: ignore[misc]
+    """Safe YAML without repeated keys; `1e-3` is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -38,7 +37,26 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f"key {key.value!r} stands twice", key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _mark(event: yaml.Event) -> Any:
+    """Where an event begins; libyaml's marks are of another class than PyYAML's."""
+    return event.start_mark
+
+
+def _check_events(content: bytes) -> None:
+    """Refuses aliases (no billion laughs) and deep nesting, before anything is built of the content."""
+    depth = 0
+    for event in yaml.parse(content, Loader=_Base):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", _mark(event))
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"more than {MAX_DEPTH} levels are nested", _mark(event)
+            )
 
 
 # YAML 1.1 reads 1e-3 as text; everybody means the number.
@@ -61,6 +79,7 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     if len(content) > MAX_BYTES:
         raise StepError(f"{path}: is larger than {MAX_BYTES:,} bytes, so it is not a file of this tool")
     try:
+        _check_events(content)
         data = yaml.load(content, Loader=_StrictLoader)
         text = json.dumps(data, allow_nan=True)
     except yaml.YAMLError as error:

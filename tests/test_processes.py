@@ -13,7 +13,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
 
@@ -56,11 +57,16 @@ def _started(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
         yield process
     finally:
         process.kill()
-        process.wait()
+        with process:  # closes its pipes and waits for it
+            pass
 
 
-def _study(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name=NAME, storage=f"sqlite:///{folder}/studies/drill-search.db")
+def _trials(folder: Path) -> list[FrozenTrial]:
+    storage = RDBStorage(f"sqlite:///{folder}/studies/drill-search.db")
+    try:
+        return optuna.load_study(study_name=NAME, storage=storage).trials
+    finally:
+        storage.engine.dispose()
 
 
 def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", after: int) -> None:
@@ -70,7 +76,7 @@ def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", af
         assert process.poll() is None, "the search ended before it could be stopped"
         if (folder / "studies" / "drill-search.db").exists():
             try:
-                trials = _study(folder).get_trials(deepcopy=False)
+                trials = _trials(folder)
             except Exception:  # the tables are just being made
                 trials = []
             done = sum(t.state.is_finished() for t in trials)
@@ -81,7 +87,7 @@ def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", af
 
 
 def _check_total(folder: Path, interrupted: int) -> None:
-    trials = _study(folder).trials
+    trials = _trials(folder)
     trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     broken = [t for t in trials if t.user_attrs.get("interrupted")]
     assert len(trained) == 5
@@ -121,7 +127,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
     assert "Best 5 on mnist-5k" in out
     resume = err.strip().splitlines()[-1].strip()
     assert resume.startswith("drill-search --trials 5")
-    assert not [t for t in _study(tmp_path).trials if t.state == TrialState.RUNNING]
+    assert not [t for t in _trials(tmp_path) if t.state == TrialState.RUNNING]
     ended = _run(tmp_path, *resume.split()[1:])
     assert ended.returncode == 0, ended.stderr
     _check_total(tmp_path, interrupted=1)
