@@ -1,11 +1,15 @@
 """Whole processes: kill -9, Ctrl-C, start-up time, what is imported, and the built wheel."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -141,6 +145,27 @@ def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
         assert second.returncode == 2
         assert "another process is searching study" in second.stderr
         assert len(second.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
+    made = _run(tmp_path, "--trials", "1", "--epochs", "1", "--baselines", "none", "--budget", "2000")
+    assert made.returncode == 0, made.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with _started(tmp_path, "dashboard", "--port", str(port)) as process:
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as answer:
+                    studies = json.load(answer)["study_summaries"]
+                break
+            except urllib.error.URLError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert [study["study_name"] for study in studies] == ["mnist-5k-2000-drill1-1epochs"]
 
 
 QUICK = [

@@ -1,0 +1,70 @@
+"""What a person sees while a search runs, in a terminal and in a pipe."""
+
+import io
+
+from rich.console import Console
+from sqlalchemy.engine import make_url
+
+from drill_models.data import ResidentData
+from search.baselines import Seeded
+from search.config import SearchConfig
+from search.display import SearchDisplay
+from search.runner import run_trials
+from search.session import Opened
+from search.study import settings_of
+from spaces.skeletons import load_skeletons
+from tests.jobs import BUDGET, small_job
+from tests.spaces_for_tests import SPACE
+
+
+def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
+    job = small_job(data, trials=3, epochs=2)
+    config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return stop_after is not None and asked > stop_after
+
+    with SearchDisplay(console, trials=3, epochs=2, target=0.994) as display:
+        display.opened(
+            Opened(
+                study=job.study,
+                url=make_url("postgresql://me:secret@host/x"),
+                settings=settings_of(config, "mnist-5k"),
+                space=SPACE,
+                seeded=Seeded(queued=("e-codes 4",), over_budget=("a-runs 1",)),
+                requeued=[7],
+                already=2,
+                device="cpu",
+            )
+        )
+        run_trials(job, display, stop)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
+    text = _shown(few_digits, terminal=False)
+    assert "\x1b" not in text
+    lines = [line for line in text.splitlines() if line.startswith("trial ")]
+    assert len(lines) == 3
+    assert "best so far" in lines[0]
+    assert "[3/3, about 0 s left]" in lines[2]
+    assert "parameters" in lines[1]
+    assert "hand steps first: e-codes 4" in text
+    assert "recorded and not trained: a-runs 1" in text
+    assert "going on: 2 of 3 trials are there; run again: trial 7" in text
+
+
+def test_passwords_are_not_shown(few_digits: ResidentData) -> None:
+    assert "secret" not in _shown(few_digits, terminal=False)
+
+
+def test_the_panel_says_what_is_going_on(few_digits: ResidentData) -> None:
+    text = _shown(few_digits, terminal=True)
+    for part in ("complete, 0 stopped early", "1 running", "epoch 1/2", "below the target of 99.40%", "left"):
+        assert part in text
