@@ -63,6 +63,6 @@ def _named(name: str) -> tuple[Step, ...]:
     steps = ladder(rungs)
     if not number:
         return steps
-    if not number.isdigit() or not 1 <= int(number) <= len(steps):
+    if not (number.isascii() and number.isdecimal()) or not 1 <= int(number) <= len(steps):
         raise StepError(f"--baselines {name}: {rungs} has steps 1 to {len(steps)}")
     return (steps[int(number) - 1],)

@@ -75,7 +75,11 @@ def raw_folder(facts: DatasetFacts, root: Path) -> Path:
 
 
 def _present(facts: DatasetFacts, root: Path) -> bool:
-    return all((raw_folder(facts, root) / name).is_file() for name in (*facts.train_files, *facts.test_files))
+    names = (*facts.train_files, *facts.test_files)
+    try:
+        return all((raw_folder(facts, root) / name).is_file() for name in names)
+    except OSError as error:
+        raise DataError(f"{raw_folder(facts, root)} cannot be read: {error.strerror}") from error
 
 
 def _download(facts: DatasetFacts, source: DataSource) -> None:

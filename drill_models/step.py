@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from drill_models.datasets import IMAGE_SIZE, DatasetName
+from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
 
 FORMAT: Literal[1] = 1
 """Version of the YAML format, written into every file as `format`."""
@@ -249,7 +249,7 @@ class PlateauSchedule(Part):
     """
 
     kind: Literal["plateau"]
-    factor: Gamma
+    factor: float = Field(gt=0, lt=1, description="Factor on the learning rate.")
     patience: int = Field(ge=0, le=1000, description="Epochs.")
 
 
@@ -337,7 +337,7 @@ class Run(Part):
     """One training run: where it ran, and its curve."""
 
     held_out: Literal["validation", "test"] = Field(description="What val_loss and val_accuracy were measured on.")
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=2**63 - 1)
     device: Literal["cpu", "cuda"]
     threads: int = Field(ge=1)
     torch: Text = Field(description="Version of PyTorch.")
@@ -376,6 +376,15 @@ class Step(Part):
     result: Result | None = None
     analysis: Text = ""
     source: Source | None = None
+
+    @model_validator(mode="after")
+    def _enough_classes(self) -> Self:
+        needed = dataset_facts(self.dataset).num_classes
+        if self.model.num_classes < needed:
+            raise ValueError(
+                f"model.num_classes must be at least {needed} for {self.dataset}, got {self.model.num_classes}"
+            )
+        return self
 
     @property
     def recipe(self) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
@@ -73,17 +73,17 @@ def train(
     net = build(recipe.model).to(device)
     config = recipe.training
     optimizer = _optimizer(config.optimizer, net)
-    steps = math.ceil(len(data.train) / config.batch_size)
+    steps = len(_batches(torch.arange(len(data.train)), config.batch_size))
     per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, steps)
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         net.train()
         order = torch.randperm(len(data.train), generator=draws)
         total, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        for at in range(0, len(order), config.batch_size):
+        for batch in _batches(order, config.batch_size):
             if should_stop():
                 raise Interrupted
-            chosen = order[at : at + config.batch_size].to(device)
+            chosen = batch.to(device)
             images, labels = data.train.pixels[chosen].float(), data.train.labels[chosen]
             if config.augment is not None:
                 images = augment_batch(images, config.augment, draws)
@@ -113,6 +113,14 @@ def train(
             seconds=round(time.perf_counter() - started, 3),
         )
     keep(net)
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Batches of `size`, the last short one kept; a single image, which batch norm refuses, joins the others."""
+    batches = list(torch.split(order, size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 @torch.no_grad()
@@ -167,13 +175,16 @@ def _schedules(
         case CosineSchedule():
             return lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * steps), None
         case OneCycleSchedule():
+            # PyTorch divides by the warm-up's length less one batch.
+            total = epochs * steps
+            warmup = schedule.warmup if schedule.warmup * total != 1 else 1.5 / total
             # Without momentum there is nothing to cycle, and PyTorch would refuse.
             cycle = schedule.cycle_momentum and not (isinstance(config, SGD) and config.momentum == 0)
             one_cycle = lr_scheduler.OneCycleLR(
                 optimizer,
                 max_lr=config.lr,
-                total_steps=epochs * steps,
-                pct_start=schedule.warmup,
+                total_steps=total,
+                pct_start=warmup,
                 div_factor=schedule.div_factor,
                 final_div_factor=schedule.final_div_factor,
                 cycle_momentum=cycle,

@@ -117,6 +117,28 @@ def write_text(path: Path, text: str) -> None:
         raise DrillError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def check_writable(path: Path) -> None:
+    """Checks, before any work is done, that a file can be written; writes nothing.
+
+    Raises:
+        DrillError: It cannot.
+    """
+    try:
+        if path.is_dir():
+            raise DrillError(f"{path}: cannot be written: it is a folder")
+        if path.exists():
+            if not os.access(path, os.W_OK):
+                raise DrillError(f"{path}: cannot be written: permission denied")
+            return
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:
+        raise DrillError(f"{path}: cannot be reached: {error.strerror}") from error
+    if not folder.is_dir():
+        raise DrillError(f"{path}: cannot be made: {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise DrillError(f"{path}: cannot be made: {folder} cannot be written to")
+
+
 def schema_text(model: type[BaseModel]) -> str:
     """The JSON Schema by which editors complete and check files of a model."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

@@ -7,30 +7,32 @@ from typing import Any
 from drill_models.step import EpochRecord
 
 GAP = 0.003
-"""Train accuracy so far above validation accuracy is called over-fitting (fraction)."""
+"""Train accuracy so far above validation accuracy is called over-fitting, so far below it under-fitting."""
 
 
 def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """What two recipes differ in, as flat mappings from a key to what it says."""
     keys = [key for key in ours if ours[key] != theirs.get(key)]
     if not keys:
-        return f"It is the hand step {name} itself."
+        return f"Like the best hand step, {name}, but for where its layers have dropout or none, or its epochs."
     changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in keys]
     return f"Different from the best hand step, {name}: " + "; ".join(changes) + "."
 
 
-def fit_sentence(records: Sequence[EpochRecord]) -> str:
+def fit_sentence(records: Sequence[EpochRecord], target: float) -> str:
     """Train against validation accuracy over the last three epochs."""
     last = records[-3:]
     train = sum(r.train_accuracy for r in last) / len(last)
     held = sum(r.val_accuracy for r in last) / len(last)
-    figures = f"train {train:.2%}, validation {held:.2%} over the last {len(last)} epochs"
+    figures = f"train {train:.2%}, validation {held:.2%} over the last {_epochs(len(last))}"
     if train - held > GAP:
         return f"Over-fitting: {figures}; more regularisation or fewer parameters may help."
-    if held > train:
+    if train < target - 10 * GAP:
+        return f"Under-fitting: {figures}; it has not learnt the training images either."
+    if held - train > GAP:
         return (
-            f"Under-fitting, or training made harder than validation by dropout and augmentation: {figures}; "
-            f"there is room for less regularisation, or for more epochs."
+            f"Under-fitting by choice, as dropout and augmentation make training harder than validation: "
+            f"{figures}; there is room for less regularisation, or for more epochs."
         )
     return f"Neither over- nor under-fitting: {figures}."
 
@@ -40,12 +42,16 @@ def target_sentence(records: Sequence[EpochRecord], target: float) -> str:
     last = records[-5:]
     held = sum(r.val_accuracy >= target for r in last)
     if held == len(last):
-        return f"All of the last {len(last)} epochs hold the target of {target:.2%} on the validation images."
+        return f"All of the last {_epochs(len(last))} hold the target of {target:.2%} on the validation images."
     best = max(r.val_accuracy for r in records)
     return (
-        f"{held} of the last {len(last)} epochs hold the target of {target:.2%} on the validation images "
+        f"{held} of the last {_epochs(len(last))} hold the target of {target:.2%} on the validation images "
         f"(best epoch {best:.2%})."
     )
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' if n != 1 else ''}"
 
 
 def noise_sentence(accuracy: float, n_images: int) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from drill_models.datasets import DATASET_NAMES
@@ -44,7 +45,7 @@ StudyName = Annotated[str | None, typer.Option("--study", help="Name of the stud
 @app.callback(invoke_without_command=True)
 def search(
     context: typer.Context,
-    budget: Annotated[int, typer.Option(min=1, help="Trainable parameters, at most.")] = 10_000,
+    budget: Annotated[int, typer.Option(min=1, max=10**9, help="Trainable parameters, at most.")] = 10_000,
     trials: Annotated[
         int, typer.Option(min=1, help="Networks to train in total; running the same command again resumes.")
     ] = 100,
@@ -65,7 +66,10 @@ def search(
         list[Path] | None, typer.Option(help="Skeleton file to add to the space; repeatable.")
     ] = None,
     sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}.")] = "gentle",
+    pruner: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}. Gentle looks from epoch 5 on and needs 4 peers."),
+    ] = "gentle",
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
@@ -85,6 +89,13 @@ def search(
     Example: drill-search --budget 10000 --trials 100
     """
     if context.invoked_subcommand is not None:
+        before = [
+            word for word in sys.argv[1 : sys.argv.index(context.invoked_subcommand)] if word.startswith("-")
+        ]
+        if before:
+            raise DrillError(
+                f"{before[0]} stands before {context.invoked_subcommand}; options follow their command"
+            )
         return
     if len(sys.argv) == 1:
         out.print(context.get_help(), highlight=False, markup=False)
@@ -112,9 +123,12 @@ def search(
         study=study,
         out=to,
     )
+    from drill_models.yaml_io import check_writable
     from search.storage import DEFAULT_STORAGE, parse, reach
 
     reach(parse(config.storage or DEFAULT_STORAGE))
+    if to is not None:
+        check_writable(to)
     from search.main_job import run_main_job
 
     if not run_main_job(config, out, err, sys.argv):
@@ -130,7 +144,7 @@ def show(files: Annotated[list[Path], typer.Argument(help="Step files.")]) -> No
 
     for step in [load_step(file) for file in files]:
         counted = count(step.model)
-        out.print(f"[bold]{step.name}[/bold] ({step.provenance}, {step.dataset})", highlight=False)
+        out.print(Text.assemble((step.name, "bold"), f" ({step.provenance}, {step.dataset})"))
         out.print(layer_table(counted))
         out.print(totals_line(counted), highlight=False)
         for line in step_lines(step):
@@ -144,7 +158,9 @@ def train(
     full: Annotated[
         bool, typer.Option("--full", help="Train on all training images, measure on the test set each epoch.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: the recorded run's seed, else 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Default: the recorded run's seed, else 0.")
+    ] = None,
     data: Data = None,
     offline: Offline = False,
     device: Device = "auto",
@@ -152,10 +168,13 @@ def train(
 ) -> None:
     """Train a step file again, and compare with what it says."""
     from drill_models.step_io import load_step, save_step
+    from drill_models.yaml_io import check_writable
     from search.options import one_of
 
     step = load_step(file)
     where = one_of("--device", device, DEVICE_OPTIONS)
+    if to is not None:
+        check_writable(to)
     from drill_models.resolve import DataSource, Resolved
     from drill_models.step import EpochRecord
     from drill_models.train import Interrupted
@@ -164,6 +183,9 @@ def train(
     from search.tables import epoch_line, small_data_box
 
     held_out = "test" if full else "val"
+
+    def say(line: str) -> None:
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def on_data(resolved: Resolved) -> None:
         if resolved.instead_of_mnist is not None:
@@ -176,7 +198,7 @@ def train(
         try:
             trained = retrain(
                 step,
-                DataSource(folder=data, offline=offline, say=err.print),
+                DataSource(folder=data, offline=offline, say=say),
                 full=full,
                 seed=seed,
                 device=where,
@@ -201,7 +223,7 @@ def train(
         out.print(line, highlight=False)
     if to is not None:
         save_step(to, trained)
-        out.print(f"written to {to}", highlight=False)
+        out.print(f"written to {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -234,19 +256,20 @@ def export(
 
     with open_to_read(storage, study) as loaded:
         path = export_best(loaded, to)
-    out.print(f"written to {path}", highlight=False, soft_wrap=True)
+    out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def dashboard(
     storage: Storage = None,
+    study: StudyName = None,
     host: Annotated[str, typer.Option(help="It has no authentication: mind who can reach it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
     """Open optuna-dashboard on the studies."""
     from search.reading import serve_dashboard
 
-    serve_dashboard(storage, host, port, err.print)
+    serve_dashboard(storage, study, host, port, err.print)
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ class SearchDisplay:
 
     def notice(self, line: str) -> None:
         """One line above the panel."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def data_found(self, resolved: Resolved) -> None:
         """Says in a box where the embedded digits stand in for MNIST."""

@@ -92,10 +92,13 @@ def _analysis(
             f"{hand[0].user_attrs[attrs.BASELINE]} ({hand[0].value:.2%} here with "
             f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
         )
-        sentences.append(comparison_with(name, _said(recipe), _said(theirs)))
+        if recipe == theirs:
+            sentences.append(f"It is the hand step {name} itself.")
+        else:
+            sentences.append(comparison_with(name, _said(recipe), _said(theirs)))
     elif baselines(study):
         sentences.append("No hand step of this study ran to its end.")
-    sentences.append(fit_sentence(records))
+    sentences.append(fit_sentence(records, settings.target))
     sentences.append(target_sentence(records, settings.target))
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
     sentences.append(noise_sentence(trial.value, n_images))

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from drill_models.yaml_io import write_text
+from search.storage import without_secrets
 
 FILE = Path("studies/.last-used.json")
 
@@ -21,15 +22,8 @@ class LastUsed:
 
 def remember(url: URL, study: str) -> None:
     """Writes what was used last, below the current folder; a password is left out."""
-    bare = URL.create(
-        url.drivername,
-        username=url.username,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query=url.query,
-    )
-    write_text(FILE, json.dumps({"storage": bare.render_as_string(hide_password=False), "study": study}) + "\n")
+    bare = without_secrets(url).render_as_string(hide_password=False)
+    write_text(FILE, json.dumps({"storage": bare, "study": study}) + "\n")
 
 
 def last_used() -> LastUsed | None:

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -11,7 +10,7 @@ from search.display import SearchDisplay
 from search.history import baselines, ranked, tally
 from search.interrupt import stop_on_signals
 from search.session import Outcome, search
-from search.storage import storage_errors
+from search.storage import parse, shown, storage_errors
 from search.trial_tables import baseline_table, best_table
 
 
@@ -39,7 +38,7 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
         _summary(outcome, out)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
-        words = [Path(command[0]).name if not command[0].endswith(".py") else "drill-search", *command[1:]]
+        words = ["drill-search", *map(_without_password, command[1:])]
         err.print(
             f"interrupted; {counts.trained} of {config.trials} trials are kept, and the one that was running is "
             f"queued again. Go on with:\n  {shlex.join(words)}",
@@ -50,6 +49,12 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
     return outcome.finished
 
 
+def _without_password(word: str) -> str:
+    """A word of the command line; a storage URL loses its password, which the user types again."""
+    option, url = ("--storage=", word.removeprefix("--storage=")) if word.startswith("--storage=") else ("", word)
+    return option + shown(parse(url)) if "://" in url else word
+
+
 def _summary(outcome: Outcome, out: Console) -> None:
     study = outcome.opened.study
     counts = tally(study)
@@ -58,11 +63,11 @@ def _summary(outcome: Outcome, out: Console) -> None:
     if baselines(study):
         out.print(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
-    over = f"; {counts.over_budget} hand steps over the budget, not trained" if counts.over_budget else ""
+    over = f"; hand steps over the budget, not trained: {counts.over_budget}" if counts.over_budget else ""
     out.print(
         f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}",
         highlight=False,
         soft_wrap=True,
     )
     if outcome.exported is not None:
-        out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True)
+        out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True, markup=False)

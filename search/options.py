@@ -13,6 +13,8 @@ from search.names import DEVICE_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
 
+MAX_STUDY_NAME = 100
+
 NameT = TypeVar("NameT", bound=str)
 
 
@@ -59,8 +61,8 @@ def search_config(
         raise DrillError(f"--target is a fraction above 0 and at most 1, for example 0.994, got {target:g}")
     if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
         raise DrillError(f"--timeout must be a number of seconds above 0, got {timeout:g}")
-    if study is not None and not study.strip():
-        raise DrillError("--study must not be empty")
+    if study is not None and not 0 < len(study.strip()) <= MAX_STUDY_NAME:
+        raise DrillError(f"--study must have 1 to {MAX_STUDY_NAME} characters")
     name = one_of("--dataset", dataset, DATASET_NAMES)
     chosen = tuple(baselines) if baselines else DEFAULT_BASELINES
     choose(chosen)

@@ -75,8 +75,7 @@ class GentlePruner(BasePruner):
         # At least this many of its like must be better.
         if len(like) >= self._min_peers:
             better = sum(value > mine for value in like)
-            if better >= (1 - self._worst_share) * (len(like) + 1):
-                return True
+            return better >= (1 - self._worst_share) * (len(like) + 1)
         return len(complete) >= self._min_peers and mine < min(complete)
 
 

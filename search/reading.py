@@ -33,7 +33,9 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
         yield load_study(opened, study)
 
 
-def serve_dashboard(storage: str | None, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve_dashboard(
+    storage: str | None, study: str | None, host: str, port: int, say: Callable[[str], None]
+) -> None:
     """Runs optuna-dashboard until it is interrupted.
 
     Raises:
@@ -44,7 +46,13 @@ def serve_dashboard(storage: str | None, host: str, port: int, say: Callable[[st
     last = last_used()
     url = parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
     opened = open_storage(url, create=False)
-    say(f"dashboard on http://{host}:{port}/, Ctrl-C ends it")
+    path = ""
+    if study is None and last is not None and storage in (None, last.storage):
+        study = last.study
+    if study is not None:
+        with storage_errors(url):
+            path = f"dashboard/studies/{load_study(opened, study)._study_id}"
+    say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
     try:
         run_server(opened, host=host, port=port)
     except OSError as error:

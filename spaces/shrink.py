@@ -61,6 +61,8 @@ def _simpler(point: dict[str, Any], skeletons: Sequence[Skeleton], num_classes: 
     yield point
     yield {**point, "head": "gap"}
     yield {**point, "head": "gap", "batch_norm": "none"}
+    # On a last feature map of one pixel a full-size convolution may be smaller than GAP and a linear layer.
+    yield {**point, "head": "full_conv", "batch_norm": "none"}
     floors = {s.name: count(smallest_model(s, num_classes)).n_params for s in skeletons}
     smaller = sorted(
         (s.name for s in skeletons if (floors[s.name], s.name) < (floors[point["skeleton"]], point["skeleton"])),
@@ -72,4 +74,5 @@ def _simpler(point: dict[str, Any], skeletons: Sequence[Skeleton], num_classes: 
         yield {**point, "skeleton": name, "head": "gap", "batch_norm": "none"}
     # A limit other than parameters may rule these out, and let a skeleton with more parameters through.
     for other in skeletons:
-        yield {**point, "skeleton": other.name, "head": "gap", "batch_norm": "none"}
+        for head in ("gap", "full_conv"):
+            yield {**point, "skeleton": other.name, "head": head, "batch_norm": "none"}

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from drill_models import yaml_io
+from drill_models.count import count
 from drill_models.errors import BudgetError, StepError
 from drill_models.step import (
     ConvBlock,
@@ -49,6 +50,22 @@ class SkeletonConv(Part):
     residual: bool = False
     bare: bool = False
     dropout: bool = Field(default=True, description="Whether dropout follows, where the point has dropout.")
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("must be odd")
+        return kernel
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        half = self.kernel // 2
+        if self.padding > half:
+            raise ValueError(f"padding must be at most kernel // 2 = {half}, got {self.padding}")
+        if self.residual and self.padding != half:
+            raise ValueError(f"residual needs padding = kernel // 2 = {half}, got {self.padding}")
+        return self
 
 
 SkeletonBlock = Annotated[SkeletonConv | PoolBlock, Field(discriminator="kind")]
@@ -149,9 +166,14 @@ def _then(block: SkeletonConv, skeleton: Skeleton, batch_norm: NormPlace, dropou
 
 
 def smallest_model(skeleton: Skeleton, num_classes: int) -> ModelConfig:
-    """The network of a skeleton with the fewest parameters: least widths, no batch norm, GAP."""
+    """The network of a skeleton with the fewest parameters: least widths, no batch norm, the smaller head."""
     widths: dict[str, int] = dict.fromkeys(WIDTH_NAMES, MIN_WIDTH)
-    return assemble(skeleton, widths, batch_norm="none", head="gap", dropout=None, num_classes=num_classes)
+    heads: tuple[HeadKind, ...] = ("gap", "full_conv")
+    models = [
+        assemble(skeleton, widths, batch_norm="none", head=head, dropout=None, num_classes=num_classes)
+        for head in heads
+    ]
+    return min(models, key=lambda model: count(model).n_params)
 
 
 def check_budget(skeletons: Sequence[Skeleton], budget: Budget, num_classes: int) -> None:

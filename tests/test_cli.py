@@ -126,9 +126,17 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--skeleton", "nope.yaml"], "nope.yaml: cannot be read"),
         (["--budget", "10000", "--storage", "nonsense"], "--storage is not a database URL"),
         (["--budget", "10000", "--storage", "oops://x"], "no driver for oops"),
-        (["--budget", "10000", "--study", " "], "--study must not be empty"),
+        (["--budget", "10000", "--study", " "], "--study must have 1 to 100 characters"),
         (["--budget", "10000", "--dataset", "kmnist"], "kmnist is not in"),
         (["--nonsense"], "No such option"),
+        (["--budget", "2000000000"], "'--budget'"),
+        (["--budget", "10000", "--study", "x" * 101], "--study must have 1 to 100 characters"),
+        (["--budget", "10000", "--out", "."], ".: cannot be written: it is a folder"),
+        (["--budget", "10000", "--storage", "postgresql://u:p@h:port/x"], "--storage is not a database URL"),
+        (["--budget", "10000", "--storage", "sqlite:///file:x.db?uri=true"], "file: form is not supported"),
+        (["--baselines", "a-runs/²"], "a-runs has steps 1 to 5"),
+        (["--study", "x", "export"], "--study stands before export; options follow their command"),
+        (["dashboard", "--study", "x"], "there is no study database"),
         (["show", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
         (["train", "nope.yaml"], "nope.yaml: cannot be read"),
         (["export"], "there is no study database"),
@@ -163,4 +171,4 @@ def test_a_studies_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> No
     (tmp_path / "studies").write_text("a file stands where the folder should be")
     code, _, error = run(*SMALL)
     assert code == 2
-    assert "studies cannot be made" in error
+    assert "studies/drill-search.db: cannot be made" in error

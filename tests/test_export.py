@@ -138,9 +138,10 @@ def _curve(train: list[float], held: list[float]) -> list[EpochRecord]:
 
 
 def test_fit_in_the_words_of_the_course() -> None:
-    assert analysis.fit_sentence(_curve([0.999] * 3, [0.99] * 3)).startswith("Over-fitting")
-    assert analysis.fit_sentence(_curve([0.98] * 3, [0.99] * 3)).startswith("Under-fitting")
-    assert analysis.fit_sentence(_curve([0.991] * 3, [0.99] * 3)).startswith("Neither")
+    assert analysis.fit_sentence(_curve([0.999] * 3, [0.99] * 3), 0.994).startswith("Over-fitting")
+    assert analysis.fit_sentence(_curve([0.98] * 3, [0.99] * 3), 0.994).startswith("Under-fitting by choice")
+    assert analysis.fit_sentence(_curve([0.991] * 3, [0.99] * 3), 0.994).startswith("Neither")
+    assert analysis.fit_sentence(_curve([0.3] * 3, [0.3] * 3), 0.994).startswith("Under-fitting: ")
 
 
 def test_target_is_judged_by_the_last_five() -> None:
@@ -161,7 +162,7 @@ def test_comparison_names_differences_only() -> None:
         "a-runs 5", {"dropout": "none", "head": "GAP"}, {"dropout": "0.1", "head": "GAP"}
     )
     assert text == "Different from the best hand step, a-runs 5: dropout none (there 0.1)."
-    assert "itself" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
+    assert "Like the best hand step" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
 
 
 def test_chain_is_the_notation_of_the_drills() -> None:

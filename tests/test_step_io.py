@@ -99,6 +99,7 @@ def _broken(tmp_path: Path, old: str, new: str) -> str:
         ("kind: onecycle", "kind: twocycle", "training.schedule.kind must be one of"),
         ("name: b-cyclic 5", "name: [1", "is not readable YAML"),
         ("  purpose:", "  accuracy: 1\n  purpose:", "key 'accuracy' stands twice"),
+        ("dataset: mnist", "dataset: emnist-letters", "model.num_classes must be at least 26"),
         ("dataset: mnist", "dataset: imagenet", "dataset must be 'mnist'"),
     ],
 )

@@ -16,6 +16,7 @@ from search.baselines import seed_baselines
 from search.config import DEFAULT_BASELINES, SearchConfig
 from search.history import baselines, best, tally
 from search.last_used import last_used, remember
+from search.main_job import _without_password
 from search.reading import open_to_read
 from search.storage import open_storage, parse, shown, sole_owner
 from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
@@ -105,6 +106,9 @@ def test_epochs_cap_hand_steps(tmp_path: Path) -> None:
 def test_passwords_are_hidden() -> None:
     url = parse("postgresql+psycopg://me:secret@db.example/x")
     assert "secret" not in shown(url)
+    query = parse("postgresql://localhost/x?user=me&password=secret")
+    assert "secret" not in shown(query)
+    assert "user=me" in shown(query)
     with pytest.raises(StudyError) as caught:
         parse("not a url secret")
     assert "secret" not in str(caught.value)
@@ -161,7 +165,14 @@ def test_last_used_keeps_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = last_used()
     assert found is not None
     assert (found.storage, found.study) == ("postgresql+psycopg://me@db.example:5432/x", "s")
+    remember(parse("postgresql://db.example/x?password=secret"), "s")
     assert "secret" not in (tmp_path / "studies/.last-used.json").read_text()
+
+
+def test_the_command_to_go_on_has_no_password() -> None:
+    for word in ("postgresql://me:secret@db/x", "--storage=postgresql://db/x?password=secret"):
+        assert "secret" not in _without_password(word)
+    assert _without_password("--trials=5") == "--trials=5"
 
 
 def test_reading_takes_the_study_that_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

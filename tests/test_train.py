@@ -13,11 +13,13 @@ from drill_models.hand_steps import ladder
 from drill_models.run import run
 from drill_models.step import (
     SGD,
+    ConvBlock,
     Dropout,
     EpochRecord,
     NoSchedule,
     OneCycleSchedule,
     PlateauSchedule,
+    PoolBlock,
     Recipe,
     Schedule,
     StepSchedule,
@@ -135,6 +137,30 @@ def test_batch_larger_than_the_data(few_digits: ResidentData, small_recipe: Reci
     config = small_recipe.training.model_copy(update={"batch_size": 10_000})
     records = list(train(small_recipe.model_copy(update={"training": config}), few_digits, seed=0))
     assert len(records) == 2
+
+
+def test_a_single_last_image_joins_the_batch_before(few_digits: ResidentData, small_recipe: Recipe) -> None:
+    # Batch norm refuses to train on one value a channel, which is what a 1x1 map of one image is.
+    model = small_recipe.model.model_copy(
+        update={
+            "blocks": (
+                *small_recipe.model.blocks,
+                PoolBlock(kind="pool", size=4),
+                PoolBlock(kind="pool", size=2),
+                ConvBlock(channels=8, kernel=1, then=("batch_norm", "relu")),
+            )
+        }
+    )
+    config = small_recipe.training.model_copy(update={"batch_size": len(few_digits.train) - 1})
+    records = list(train(Recipe(model=model, training=config), few_digits, seed=0))
+    assert len(records) == 2
+
+
+def test_onecycle_with_a_warmup_of_one_batch(few_digits: ResidentData, small_recipe: Recipe) -> None:
+    config = small_recipe.training.model_copy(
+        update={"batch_size": 10_000, "schedule": OneCycleSchedule(kind="onecycle", warmup=0.5)}
+    )
+    assert len(list(train(small_recipe.model_copy(update={"training": config}), few_digits, seed=0))) == 2
 
 
 def test_run_is_the_record_of_it(few_digits: ResidentData, small_recipe: Recipe) -> None:
