@@ -123,12 +123,9 @@ def search(
         study=study,
         out=to,
     )
-    from drill_models.yaml_io import check_writable
-    from search.storage import DEFAULT_STORAGE, parse, reach
+    from search.early import check_early
 
-    reach(parse(config.storage or DEFAULT_STORAGE))
-    if to is not None:
-        check_writable(to)
+    check_early(config)
     from search.main_job import run_main_job
 
     if not run_main_job(config, out, err, sys.argv):

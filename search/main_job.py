@@ -69,5 +69,7 @@ def _summary(outcome: Outcome, out: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if outcome.finished and counts.trained < outcome.trials:
+        out.print(f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on")
     if outcome.exported is not None:
         out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True, markup=False)

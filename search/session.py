@@ -74,11 +74,13 @@ class Outcome:
         finished: False where it was interrupted.
         opened: The study.
         exported: The step file of the best trial, or None where no trial is complete.
+        trials: Networks that were to be trained in total.
     """
 
     finished: bool
     opened: Opened
     exported: Path | None
+    trials: int
 
 
 def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
@@ -137,7 +139,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         display.opened(opened)
         finished = run_trials(_job(config, opened, data), display, should_stop)
         exported = export_best(study, config.out) if ranked(study) else None
-    return Outcome(finished=finished, opened=opened, exported=exported)
+    return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
 
 
 def _job(config: SearchConfig, opened: Opened, data: ResidentData) -> Job:

@@ -67,8 +67,11 @@ def _secrets(url: URL) -> list[str]:
     return found
 
 
-def reach(url: URL) -> None:
+def reach(url: URL) -> bool:
     """Checks that a storage answers, or that its file could be made; makes nothing.
+
+    Returns:
+        Whether there is a database.
 
     Raises:
         StudyError: It does not, or could not.
@@ -80,12 +83,13 @@ def reach(url: URL) -> None:
         except DrillError as error:
             raise StudyError(str(error)) from error
         if not file.exists():
-            return
+            return False
     with storage_errors(url), _missing_driver(url):
         engine = create_engine(url, connect_args=_connect_args(url))
         with engine.connect() as connection:
             connection.execute(text("SELECT 1" if file is None else "PRAGMA schema_version"))
         engine.dispose()
+    return True
 
 
 def open_storage(url: URL, *, create: bool) -> RDBStorage:

@@ -11,10 +11,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL
 
 from drill_models.datasets import DatasetName, dataset_facts
 from drill_models.errors import StudyError
 from search.config import DEFAULT_EPOCHS, SearchConfig
+from search.storage import open_storage, storage_errors
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
 from spaces.skeletons import Skeleton
@@ -106,7 +108,7 @@ def open_study(
         direction="maximize",
         load_if_exists=True,
     )
-    dumps = {skeleton.name: skeleton.model_dump(mode="json") for skeleton in skeletons}
+    dumps = _dumps(skeletons)
     found = study.user_attrs
     if SETTINGS not in found:
         if study.get_trials(deepcopy=False):
@@ -117,15 +119,44 @@ def open_study(
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names(["validation accuracy"])
         return study
-    differences = _differences(found[SETTINGS], asdict(settings))
+    _refuse_differences(study, asdict(settings), dumps)
+    study.set_user_attr(SETTINGS, asdict(settings))
+    return study
+
+
+def check_named(url: URL, config: SearchConfig) -> None:
+    """Refuses a named study of another search before torch is imported and data is looked for.
+
+    Where MNIST is asked for, a study on the embedded digits is let through: only the files decide.
+
+    Raises:
+        StudyError: As `open_study`.
+    """
+    storage = open_storage(url, create=False)
+    with storage_errors(url):
+        if config.study not in optuna.get_all_study_names(storage):
+            return
+        study = optuna.load_study(study_name=config.study, storage=storage)
+        found = study.user_attrs.get(SETTINGS)
+        if found is None:
+            return
+        small = config.dataset == "mnist" and found["dataset"] == "mnist-5k"
+        settings = settings_of(config, "mnist-5k" if small else config.dataset)
+        _refuse_differences(study, asdict(settings), _dumps(config.skeletons))
+
+
+def _dumps(skeletons: tuple[Skeleton, ...]) -> dict[str, Any]:
+    return {skeleton.name: skeleton.model_dump(mode="json") for skeleton in skeletons}
+
+
+def _refuse_differences(study: optuna.Study, settings: Mapping[str, Any], dumps: Mapping[str, Any]) -> None:
+    found = study.user_attrs
+    differences = _differences(found[SETTINGS], settings)
     if not differences and found[SKELETONS] != dumps:
         differences = [f"skeletons {', '.join(found[SKELETONS])} (now {', '.join(dumps)}, or changed)"]
     if differences:
-        raise StudyError(
-            f"study {name} was made with {'; '.join(differences)}; start a new one with --study NEWNAME"
-        )
-    study.set_user_attr(SETTINGS, asdict(settings))
-    return study
+        name, said = study.study_name, "; ".join(differences)
+        raise StudyError(f"study {name} was made with {said}; start a new one with --study NEWNAME")
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -209,6 +209,10 @@ def test_light_modules_import_neither_torch_nor_optuna(code: str) -> None:
     assert not _imported(code) & {"torch", "torchvision", "optuna", "sqlalchemy", "numpy"}
 
 
+def test_early_checks_import_no_torch() -> None:
+    assert "torch" not in _imported("import search.early")
+
+
 def test_space_and_sampler_import_no_torch() -> None:
     assert "torch" not in _imported("import spaces.drill, search.sampler, search.pruner, search.study")
 
