@@ -44,13 +44,13 @@ def dump_step(step: Step, schema: str) -> str:
 def save_step(path: Path, step: Step) -> None:
     """Writes a step file, whole or not at all.
 
-    The file names the nearest `step.schema.json` in its folder or one above it; where there is none, one
-    is written beside it.
+    The file names the nearest `step.schema.json` in its folder or in the two above it; where there is
+    none, one is written beside it.
 
     Raises:
         DrillError: The file cannot be written.
     """
-    schema = next((f / SCHEMA_FILE for f in path.absolute().parents if (f / SCHEMA_FILE).is_file()), None)
+    schema = next((f / SCHEMA_FILE for f in list(path.absolute().parents)[:3] if (f / SCHEMA_FILE).is_file()), None)
     if schema is None:
         schema = path.absolute().parent / SCHEMA_FILE
         yaml_io.write_text(schema, schema_text())
