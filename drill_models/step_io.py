@@ -50,7 +50,9 @@ def save_step(path: Path, step: Step) -> None:
     Raises:
         DrillError: The file cannot be written.
     """
-    schema = next((f / SCHEMA_FILE for f in list(path.absolute().parents)[:3] if (f / SCHEMA_FILE).is_file()), None)
+    schema = next(
+        (f / SCHEMA_FILE for f in list(path.absolute().parents)[:3] if (f / SCHEMA_FILE).is_file()), None
+    )
     if schema is None:
         schema = path.absolute().parent / SCHEMA_FILE
         yaml_io.write_text(schema, schema_text())
