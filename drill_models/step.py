@@ -30,6 +30,22 @@ class Part(BaseModel):
 Operation = Literal["batch_norm", "relu", "dropout"]
 
 
+def odd(kernel: int) -> int:
+    """A kernel's size, if it is odd; raises `ValueError` where it is not."""
+    if kernel % 2 == 0:
+        raise ValueError("must be odd")
+    return kernel
+
+
+def check_window(kernel: int, padding: int, *, residual: bool) -> None:
+    """Raises `ValueError` where a padding does not go with its kernel, or not with an identity path."""
+    half = kernel // 2
+    if padding > half:
+        raise ValueError(f"padding must be at most kernel // 2 = {half}, got {padding}")
+    if residual and padding != half:
+        raise ValueError(f"residual needs padding = kernel // 2 = {half}, got {padding}")
+
+
 class ConvBlock(Part):
     """A convolution (stride 1, no bias) and what follows it.
 
@@ -48,21 +64,13 @@ class ConvBlock(Part):
         default=(), max_length=3, description="Operations after the convolution, in this order."
     )
 
-    @field_validator("kernel")
-    @classmethod
-    def _odd(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError("must be odd")
-        return kernel
+    _odd = field_validator("kernel")(odd)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.padding > self.kernel // 2:
-            raise ValueError(f"padding must be at most kernel // 2 = {self.kernel // 2}, got {self.padding}")
+        check_window(self.kernel, self.padding, residual=self.residual)
         if len(set(self.then)) != len(self.then):
             raise ValueError(f"then must name each operation once, got {list(self.then)}")
-        if self.residual and self.padding != self.kernel // 2:
-            raise ValueError(f"residual needs padding = kernel // 2 = {self.kernel // 2}, got {self.padding}")
         return self
 
 

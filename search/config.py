@@ -36,6 +36,7 @@ class SearchConfig:
         storage: SQLAlchemy URL, or None for SQLite under `./studies`.
         study: Name of the study, or None for one that says data set, budget and space.
         out: The step file to write at the end, or None for one named as the study.
+        own_skeletons: Names of those skeletons that are the user's.
     """
 
     budget: Budget
@@ -55,3 +56,4 @@ class SearchConfig:
     storage: str | None = None
     study: str | None = None
     out: Path | None = None
+    own_skeletons: tuple[str, ...] = ()

@@ -66,9 +66,10 @@ def search_config(
     name = one_of("--dataset", dataset, DATASET_NAMES)
     chosen = tuple(baselines) if baselines else DEFAULT_BASELINES
     choose(chosen)
+    loaded = load_skeletons(skeletons)
     config = SearchConfig(
         budget=Budget(max_params=budget, max_macs=max_macs, max_activations=max_activations),
-        skeletons=load_skeletons(skeletons),
+        skeletons=loaded,
         trials=trials,
         epochs=epochs,
         target=target,
@@ -84,6 +85,8 @@ def search_config(
         storage=storage,
         study=study,
         out=out,
+        # The user's own come last.
+        own_skeletons=tuple(skeleton.name for skeleton in loaded[len(loaded) - len(skeletons) :]),
     )
     check_budget(config.skeletons, config.budget, dataset_facts(name).num_classes)
     return config

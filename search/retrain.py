@@ -70,7 +70,7 @@ def retrain(
     except Diverged as error:
         raise DrillError(f"{step.name}: training diverged: {error}") from error
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
-    if resolved.instead_of_mnist is not None or data.name == "mnist-5k":
+    if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
     return step.model_copy(
         update={

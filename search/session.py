@@ -9,7 +9,6 @@ import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.data import ResidentData, validation_data
-from drill_models.datasets import dataset_facts
 from drill_models.device import DeviceName, keep_freed_memory, resolve_device
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
@@ -25,7 +24,7 @@ from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, sto
 from search.study import StudySettings, open_study, settings_of, study_name
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
-from spaces.skeletons import check_budget, load_skeletons
+from spaces.skeletons import check_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +103,8 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     data = validation_data(resolved)
     storage = open_storage(url, create=True)
     settings = settings_of(config, resolved.facts.name)
-    packaged = {skeleton.name for skeleton in load_skeletons()}
-    own = tuple(skeleton.name for skeleton in config.skeletons if skeleton.name not in packaged)
-    name = config.study or study_name(settings, own)
-    space = DrillSpace(config.skeletons, num_classes=dataset_facts(settings.dataset).num_classes)
+    name = config.study or study_name(settings, config.own_skeletons)
+    space = DrillSpace(config.skeletons, num_classes=resolved.facts.num_classes)
     budgeted = BudgetedSpace(space, config.budget)
     with storage_errors(url), sole_owner(url, name):
         study = open_study(

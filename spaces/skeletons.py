@@ -23,6 +23,8 @@ from drill_models.step import (
     Part,
     PoolBlock,
     Text,
+    check_window,
+    odd,
 )
 from spaces.budget import Budget
 
@@ -51,20 +53,11 @@ class SkeletonConv(Part):
     bare: bool = False
     dropout: bool = Field(default=True, description="Whether dropout follows, where the point has dropout.")
 
-    @field_validator("kernel")
-    @classmethod
-    def _odd(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError("must be odd")
-        return kernel
+    _odd = field_validator("kernel")(odd)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        half = self.kernel // 2
-        if self.padding > half:
-            raise ValueError(f"padding must be at most kernel // 2 = {half}, got {self.padding}")
-        if self.residual and self.padding != half:
-            raise ValueError(f"residual needs padding = kernel // 2 = {half}, got {self.padding}")
+        check_window(self.kernel, self.padding, residual=self.residual)
         return self
 
 
