@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from drill_models.augment import augment_batch
-from drill_models.build import build
 from drill_models.data import Images, ResidentData
 from drill_models.device import DeviceName
+from drill_models.networks import EngineOption, Network, make_network
 from drill_models.step import (
     SGD,
     Adam,
@@ -48,18 +48,20 @@ def train(
     *,
     seed: int,
     device: DeviceName = "cpu",
+    engine: EngineOption = "auto",
     should_stop: Callable[[], bool] = lambda: False,
     keep: Callable[[nn.Module], None] = lambda net: None,
 ) -> Iterator[EpochRecord]:
     """Trains from scratch and yields a record after each epoch.
 
-    On the CPU, the same recipe, data, seed, thread count and PyTorch give the same bits again.
+    On the CPU, the same recipe, data, seed, engine, thread count and versions give the same bits again.
 
     Args:
         recipe: Network and training settings.
         data: Training and held-out images; held-out images are only looked at, after each epoch.
         seed: Decides weights, order of images, augmentation and dropout.
         device: Where to train; `data` may lie elsewhere and is moved.
+        engine: Own kernels or PyTorch's layers; `auto` takes the own ones where they can be had.
         should_stop: Asked before each batch.
         keep: Given the trained network once, after the last epoch.
 
@@ -70,14 +72,13 @@ def train(
     data = data.to(device)
     torch.manual_seed(seed)
     draws = torch.Generator().manual_seed(seed)
-    net = build(recipe.model).to(device)
     config = recipe.training
-    optimizer = _optimizer(config.optimizer, net)
-    steps = len(_batches(torch.arange(len(data.train)), config.batch_size))
-    per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, steps)
+    batches = _batches(torch.arange(len(data.train)), config.batch_size)
+    network = make_network(recipe.model, device=device, engine=engine, max_batch=max(map(len, batches)), seed=seed)
+    optimizer = _optimizer(config.optimizer, network.parameters())
+    per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, len(batches))
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        net.train()
         order = torch.randperm(len(data.train), generator=draws)
         total, right = torch.zeros((), device=device), torch.zeros((), device=device)
         for batch in _batches(order, config.batch_size):
@@ -87,21 +88,20 @@ def train(
             images, labels = data.train.pixels[chosen].float(), data.train.labels[chosen]
             if config.augment is not None:
                 images = augment_batch(images, config.augment, draws)
-            scores = net(data.normalise(images))
-            loss = F.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, hits = network.train_batch(
+                data.normalise(images), labels, label_smoothing=config.label_smoothing
+            )
             optimizer.step()
             if per_batch is not None:
                 per_batch.step()
-            total += loss.detach() * len(labels)
-            right += (scores.detach().argmax(1) == labels).sum()
+            total += loss * len(labels)
+            right += hits
         train_loss = float(total) / len(order)
         if not math.isfinite(train_loss):
             raise Diverged(f"training loss is {train_loss} in epoch {epoch}")
         lr = float(optimizer.param_groups[0]["lr"])
         _after_epoch(per_epoch, train_loss)
-        val_loss, val_accuracy = evaluate(net, data.held_out, data)
+        val_loss, val_accuracy = evaluate(network, data.held_out, data)
         # Rounded, so that what is stored, shown and compared is the same short number.
         yield EpochRecord(
             epoch=epoch,
@@ -112,7 +112,7 @@ def train(
             val_accuracy=round(val_accuracy, 6),
             seconds=round(time.perf_counter() - started, 3),
         )
-    keep(net)
+    keep(network.module())
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
@@ -123,33 +123,31 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
-@torch.no_grad()
-def evaluate(net: nn.Module, images: Images, data: ResidentData) -> tuple[float, float]:
+def evaluate(network: Network, images: Images, data: ResidentData) -> tuple[float, float]:
     """Mean cross-entropy (without label smoothing) and accuracy of a network, in evaluation mode."""
-    net.eval()
     total, right = 0.0, 0
     for at in range(0, len(images), EVAL_BATCH):
         labels = images.labels[at : at + EVAL_BATCH]
-        scores = net(data.normalise(images.pixels[at : at + EVAL_BATCH].float()))
+        scores = network.scores(data.normalise(images.pixels[at : at + EVAL_BATCH].float()))
         total += float(F.cross_entropy(scores, labels, reduction="sum"))
         right += int((scores.argmax(1) == labels).sum())
     return total / len(images), right / len(images)
 
 
-def _optimizer(config: Optimizer, net: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     match config:
         case SGD():
             return torch.optim.SGD(
-                net.parameters(),
+                parameters,
                 lr=config.lr,
                 momentum=config.momentum,
                 nesterov=config.nesterov,
                 weight_decay=config.weight_decay,
             )
         case Adam():
-            return torch.optim.Adam(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
         case AdamW():
-            return torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
     raise TypeError(f"unknown optimiser {type(config).__name__}")
 
 

@@ -1,0 +1,91 @@
+"""One stretch of memory for all that training a network needs, and where everything lies in it."""
+
+from dataclasses import dataclass
+
+from drill_models.native.chain import COEFFICIENTS
+from drill_models.native.plan import Plan
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A part of the arena: `start` and `size` in vectors; block b begins at start + b * size."""
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where everything lies.
+
+    Attributes:
+        size: Vectors in all.
+        inputs: A layer's input, with its padding.
+        raw: What its convolution gives.
+        slope: Slope of batch norm's output, or of the convolution's.
+        padded_slope: Slope of the convolution's output, with zeros around, of one block.
+        skip_slope: Slope that a residual sum adds to a layer's input.
+        input_slope: Slope of a layer's input, of one block.
+        coefficients: Of batch norm.
+        sums: Sums over the batch: forward and backward of each layer, and of the weights' gradients.
+        flipped: Weights for the pass back.
+        lanes: A vector a block, 1 where a lane holds an image.
+        features: What the classifier gets.
+        feature_slope: Its slope.
+    """
+
+    size: int
+    inputs: tuple[Buffer, ...]
+    raw: tuple[Buffer, ...]
+    slope: tuple[Buffer, ...]
+    padded_slope: tuple[Buffer, ...]
+    skip_slope: tuple[Buffer, ...]
+    input_slope: Buffer
+    coefficients: tuple[Buffer, ...]
+    forward_sums: tuple[Buffer, ...]
+    backward_sums: tuple[Buffer, ...]
+    weight_sums: tuple[Buffer, ...]
+    flipped: tuple[Buffer, ...]
+    lanes: Buffer
+    features: Buffer
+    feature_slope: Buffer
+
+    @property
+    def sums(self) -> slice:
+        """All sums, in vectors: set to zero before each batch."""
+        first, last = self.forward_sums[0], self.weight_sums[-1]
+        return slice(first.start, last.start + last.size)
+
+
+def lay_out(plan: Plan, blocks: int, lanes: int) -> Arena:
+    """Gives every buffer its place."""
+    at = 0
+
+    def take(size: int, copies: int = 1) -> Buffer:
+        nonlocal at
+        buffer = Buffer(at, size)
+        at += size * copies
+        return buffer
+
+    def small(floats: int) -> Buffer:
+        return take(-(-floats // lanes))
+
+    layers = plan.layers
+    sources = {layer.skip for layer in layers}
+    return Arena(
+        forward_sums=tuple(take(2 * la.c_out) for la in layers),
+        backward_sums=tuple(take(2 * la.c_out) for la in layers),
+        weight_sums=tuple(take(la.n_weights) for la in layers),
+        coefficients=tuple(small(la.c_out * COEFFICIENTS) for la in layers),
+        flipped=tuple(small(la.n_weights) for la in layers),
+        lanes=take(1, blocks),
+        features=take(plan.features, blocks),
+        feature_slope=take(plan.features, blocks),
+        padded_slope=tuple(take(la.c_out * (la.out + 2 * la.back_pad) ** 2) for la in layers),
+        input_slope=take(max(la.c_in * la.size**2 for la in layers)),
+        inputs=tuple(take(la.c_in * la.padded**2, blocks) for la in layers),
+        raw=tuple(take(la.c_out * la.out**2, blocks) for la in layers),
+        slope=tuple(take(la.c_out * la.out**2, blocks) for la in layers),
+        skip_slope=tuple(take(la.c_in * la.size**2 if i in sources else 0, blocks) for i, la in enumerate(layers)),
+        size=at,  # evaluated last
+    )
