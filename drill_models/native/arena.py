@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from drill_models.native import winograd
 from drill_models.native.chain import COEFFICIENTS
-from drill_models.native.plan import Plan
+from drill_models.native.plan import Layer, Plan
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Arena:
         input_slope: Slope of a layer's input, of one block.
         coefficients: Of batch norm.
         sums: Sums over the batch: forward and backward of each layer, and of the weights' gradients.
-        flipped: Weights for the pass back.
+        prepared: Weights of the pass forward, as their kernel wants them.
+        flipped: Weights of the pass back, turned and transposed.
+        back_prepared: These as their kernel wants them.
         lanes: A vector a block, 1 where a lane holds an image.
         features: What the classifier gets.
         feature_slope: Its slope.
@@ -45,7 +48,9 @@ class Arena:
     forward_sums: tuple[Buffer, ...]
     backward_sums: tuple[Buffer, ...]
     weight_sums: tuple[Buffer, ...]
+    prepared: tuple[Buffer, ...]
     flipped: tuple[Buffer, ...]
+    back_prepared: tuple[Buffer, ...]
     lanes: Buffer
     features: Buffer
     feature_slope: Buffer
@@ -57,8 +62,8 @@ class Arena:
         return slice(first.start, last.start + last.size)
 
 
-def lay_out(plan: Plan, blocks: int, lanes: int) -> Arena:
-    """Gives every buffer its place."""
+def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
+    """Gives every buffer its place, for batches of up to so many blocks."""
     at = 0
 
     def take(size: int, copies: int = 1) -> Buffer:
@@ -70,14 +75,22 @@ def lay_out(plan: Plan, blocks: int, lanes: int) -> Arena:
     def small(floats: int) -> Buffer:
         return take(-(-floats // lanes))
 
+    def factors(layer: Layer) -> int:
+        return layer.n_weights // 3 * winograd.POINTS
+
+    def sums(layer: Layer) -> int:
+        return factors(layer) if winograd.suits_gradient(layer.shape, registers) else layer.n_weights
+
     layers = plan.layers
     sources = {layer.skip for layer in layers}
     return Arena(
         forward_sums=tuple(take(2 * la.c_out) for la in layers),
         backward_sums=tuple(take(2 * la.c_out) for la in layers),
-        weight_sums=tuple(take(la.n_weights) for la in layers),
+        weight_sums=tuple(take(sums(la)) for la in layers),
         coefficients=tuple(small(la.c_out * COEFFICIENTS) for la in layers),
+        prepared=tuple(small(factors(la)) for la in layers),
         flipped=tuple(small(la.n_weights) for la in layers),
+        back_prepared=tuple(small(factors(la)) for la in layers),
         lanes=take(1, blocks),
         features=take(plan.features, blocks),
         feature_slope=take(plan.features, blocks),

@@ -43,8 +43,9 @@ class NativeNetwork:
         self._net = net
         self._lanes = processor().lanes
         self._blocks = -(-max_batch // self._lanes)
-        self.arena = lay_out(self.plan, self._blocks, self._lanes)
-        writer = Writer(self.plan, self.arena, lanes=self._lanes, registers=processor().registers)
+        registers = processor().registers
+        self.arena = lay_out(self.plan, self._blocks, lanes=self._lanes, registers=registers)
+        writer = Writer(self.plan, self.arena, lanes=self._lanes, registers=registers)
         self._compiled = compiled(writer.write())
         arguments = [*[ctypes.c_void_p] * 5, ctypes.c_int64, ctypes.c_float]
         self._functions = {

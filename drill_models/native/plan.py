@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from drill_models.datasets import IMAGE_SIZE
+from drill_models.native.convolutions import Shape
 from drill_models.step import (
     ConvBlock,
     FullConvHead,
@@ -70,6 +71,19 @@ class Layer:
     def back_pad(self) -> int:
         """Zeros around the output's gradient, so that a convolution with it gives the input's gradient."""
         return self.kernel - 1 - self.pad
+
+    @property
+    def shape(self) -> Shape:
+        """Of its convolution."""
+        return Shape(
+            c_in=self.c_in, c_out=self.c_out, kernel=self.kernel, row=self.padded, depthwise=self.depthwise
+        )
+
+    @property
+    def back_shape(self) -> Shape:
+        """Of the convolution that leads its output's slope back to its input's."""
+        row = self.out + 2 * self.back_pad
+        return Shape(c_in=self.c_out, c_out=self.c_in, kernel=self.kernel, row=row, depthwise=self.depthwise)
 
     @property
     def n_weights(self) -> int:

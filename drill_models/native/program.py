@@ -5,7 +5,7 @@ convolution's output, the weights' gradient, the slope of its input and the reve
 before did, while all of it is still in the cache.
 """
 
-from drill_models.native import norm, pointwise
+from drill_models.native import norm, pointwise, winograd
 from drill_models.native.arena import Arena, Buffer
 from drill_models.native.convolutions import Shape, convolution, flip, reduce, weight_gradient
 from drill_models.native.emit import Function, Int, Module
@@ -34,14 +34,34 @@ class Writer:
 
     # --- one layer
 
-    def _shape(self, layer: Layer) -> Shape:
-        return Shape(
-            c_in=layer.c_in, c_out=layer.c_out, kernel=layer.kernel, row=layer.padded, depthwise=layer.depthwise
-        )
+    def _convolution(self, f: Function, shape: Shape, weights: str, prepared: Buffer) -> tuple[str, str]:
+        """The kernel of a convolution and the weights that it takes, made ready."""
+        if not winograd.suits(shape, self.registers):
+            return convolution(self.module, shape, self.registers), f"ptr {weights}"
+        target = self._whole(f, prepared)
+        f.call(winograd.prepare(self.module), f"ptr {weights}", target, f"i64 {shape.c_in * shape.c_out * 3}")
+        return winograd.convolution(self.module, shape, self.registers), target
 
-    def _back_shape(self, layer: Layer) -> Shape:
-        row = layer.out + 2 * layer.back_pad
-        return Shape(c_in=layer.c_out, c_out=layer.c_in, kernel=layer.kernel, row=row, depthwise=layer.depthwise)
+    def _forward_convolution(self, f: Function, index: int) -> tuple[str, str]:
+        layer = self.layers[index]
+        weights = f.at("%parameters", layer.weights)
+        return self._convolution(f, layer.shape, weights, self.arena.prepared[index])
+
+    def _back_convolution(self, f: Function, index: int) -> tuple[str, str]:
+        layer = self.layers[index]
+        flipped = f.at_vec("%arena", self.arena.flipped[index].start)
+        f.call(flip(self.module, layer.shape), f"ptr {f.at('%parameters', layer.weights)}", f"ptr {flipped}")
+        return self._convolution(f, layer.back_shape, flipped, self.arena.back_prepared[index])
+
+    def _weight_gradient(self, index: int) -> tuple[str, str, int]:
+        """The kernel of the weights' gradient, that which ends its sums, and how many of them that takes."""
+        layer = self.layers[index]
+        row = layer.back_shape.row
+        if winograd.suits_gradient(layer.shape, self.registers):
+            kernel = winograd.weight_gradient(self.module, layer.shape, row, self.registers)
+            return kernel, winograd.finish(self.module), layer.n_weights // 3
+        kernel = weight_gradient(self.module, layer.shape, row, self.registers)
+        return kernel, reduce(self.module), layer.n_weights
 
     def _skip_pad(self, layer: Layer) -> int:
         return 0 if layer.skip is None else self.layers[layer.skip].pad
@@ -92,15 +112,13 @@ class Writer:
         f = self.module.function("train_forward", ARGUMENTS, exported=True)
         for i, layer in enumerate(self.layers):
             has_norm = "batch_norm" in layer.ops
-            conv = convolution(self.module, self._shape(layer), self.registers)
+            conv, weights = self._forward_convolution(f, i)
             sums = norm.statistics(self.module, layer, i) if has_norm else ""
             with f.loop(0, "%blocks") as b:
                 if i > 0:
                     self._hand_on(f, i - 1, b, training=True, buffer_block=b)
                 raw = self._block(f, self.arena.raw[i], b)
-                f.call(
-                    conv, self._block(f, self.arena.inputs[i], b), f"ptr {f.at('%parameters', layer.weights)}", raw
-                )
+                f.call(conv, self._block(f, self.arena.inputs[i], b), weights, raw)
                 if has_norm:
                     f.call(
                         sums,
@@ -164,17 +182,14 @@ class Writer:
                     self._values(f, layer),
                     f"i64 {layer.c_out}",
                 )
-            row = layer.out + 2 * layer.back_pad
-            gradient = weight_gradient(self.module, self._shape(layer), row, self.registers)
+            gradient, finish, n_sums = self._weight_gradient(i)
             to_conv = pointwise.input_slope(self.module, layer, i)
-            weights = f"ptr {f.at('%parameters', layer.weights)}"
-            flipped = self._whole(f, self.arena.flipped[i])
-            if i > 0:
-                f.call(flip(self.module, self._shape(layer)), weights, flipped)
-                back = convolution(self.module, self._back_shape(layer), self.registers)
+            back, flipped = self._back_convolution(f, i) if i > 0 else ("", "")
             padded, here = self._whole(f, self.arena.padded_slope[i]), self._whole(f, self.arena.input_slope)
             sums = self._whole(f, self.arena.weight_sums[i])
-            inside = f.at_vec("%arena", self.arena.padded_slope[i].start + layer.back_pad * (row + 1))
+            inside = f.at_vec(
+                "%arena", self.arena.padded_slope[i].start + layer.back_pad * (layer.back_shape.row + 1)
+            )
             with f.loop(0, "%blocks") as b:
                 f.call(
                     to_conv,
@@ -197,7 +212,7 @@ class Writer:
                             f"i64 {n}",
                         )
                     self._reverse(f, i - 1, b, here)
-            f.call(reduce(self.module), sums, f"ptr {f.at('%slopes', layer.weights)}", f"i64 {layer.n_weights}")
+            f.call(finish, sums, f"ptr {f.at('%slopes', layer.weights)}", f"i64 {n_sums}")
         f.end()
 
     def _evaluate(self) -> None:
@@ -211,12 +226,11 @@ class Writer:
                     f"ptr {f.at('%running', layer.running)}",
                     f"i64 {layer.c_out}",
                 )
+        convolutions = [self._forward_convolution(f, i) for i in range(len(self.layers))]
         # Each block goes through the whole network in the first block's buffers, which stay in the cache.
         with f.loop(0, "%blocks") as b:
-            for i, layer in enumerate(self.layers):
-                conv = convolution(self.module, self._shape(layer), self.registers)
+            for i, (conv, weights) in enumerate(convolutions):
                 source = self._block(f, self.arena.inputs[i], b if i == 0 else 0)
-                raw = self._block(f, self.arena.raw[i], 0)
-                f.call(conv, source, f"ptr {f.at('%parameters', layer.weights)}", raw)
+                f.call(conv, source, weights, self._block(f, self.arena.raw[i], 0))
                 self._hand_on(f, i, b, training=False, buffer_block=0)
         f.end()
