@@ -159,7 +159,7 @@ def test_batches_that_do_not_fill_their_lanes(n: int) -> None:
     _agree(ModelConfig(blocks=blocks, head=GapHead(classifier="linear")), n)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(models())
 def test_whatever_can_be_planned(model: ModelConfig) -> None:
     try:

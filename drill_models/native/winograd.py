@@ -125,7 +125,7 @@ def _micro(module: Module, shape: Shape, height: int, width: int) -> str:
 
 
 def weight_gradient(module: Module, shape: Shape, out_row: int, registers: int) -> str:
-    """`(ptr in, ptr dout, ptr sums)`: adds to sums[co][ci][ky][point], a vector each; `finish` makes weights of them.
+    """`(ptr in, ptr dout, ptr sums)`: adds to sums[co][ci][ky][point], a vector each, for `finish`.
 
     Args:
         module: Where the kernel goes.
@@ -224,7 +224,7 @@ def _gradient_micro(module: Module, shape: Shape, out_row: int, rows: int, chann
 
 
 def finish(module: Module) -> str:
-    """`(ptr sums, ptr out, i64 rows)`: four sums a kernel's row, over the lanes, to the slopes of three weights."""
+    """`(ptr sums, ptr out, i64 rows)`: four sums a kernel's row to the slopes of its three weights."""
     name = "winograd_finish"
     if module.has(name):
         return name
