@@ -34,6 +34,10 @@ Data = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", envvar="DRILL_OFFLINE", help="Never download data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core, with CUDA one a GPU."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
 Storage = Annotated[
     str | None,
@@ -73,6 +77,7 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
+    workers: Workers = None,
     storage: Annotated[
         str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
     ] = None,
@@ -119,6 +124,7 @@ def search(
         timeout=timeout,
         seed=seed,
         device=device,
+        workers=workers,
         storage=storage,
         study=study,
         out=to,

@@ -9,17 +9,16 @@ from drill_models.data import ResidentData
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
-from search.runner import run_trials
 from search.session import Opened
 from search.study import settings_of
 from spaces.skeletons import load_skeletons
-from tests.jobs import BUDGET, small_job
+from tests.jobs import BUDGET, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
 def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
-    job = small_job(data, trials=3, epochs=2)
+    job = small_job(trials=3, epochs=2)
     config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
     asked = 0
 
@@ -39,9 +38,10 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 requeued=[7],
                 already=2,
                 device="cpu",
+                workers=1,
             )
         )
-        run_trials(job, display, stop)
+        run_here(job, data, display, stop)
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()

@@ -17,12 +17,11 @@ from search.config import SearchConfig
 from search.export import chain, export_best
 from search.history import best
 from search.retrain import comparison, retrain
-from search.runner import run_trials
 from search.storage import open_storage, parse
 from search.study import open_study, settings_of
 from search.trial_tables import baseline_table, best_table
 from spaces.skeletons import load_skeletons
-from tests.jobs import BUDGET, Log, small_job
+from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
@@ -36,11 +35,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory, digits: ResidentData) -> 
         "tiny",
         settings_of(config, "mnist-5k"),
         config.skeletons,
-        small_job(digits, trials=1).study.sampler,
+        small_job(trials=1).study.sampler,
         optuna.pruners.NopPruner(),
     )
     seed_baselines(study, choose(["e-codes/4"]), SPACE, BUDGET, epochs=2)
-    run_trials(small_job(digits, trials=3, epochs=2, study=study), Log(), lambda: False)
+    run_here(small_job(trials=3, epochs=2, study=study), digits, Log(), lambda: False)
     return study
 
 
