@@ -70,16 +70,17 @@ def test_small_data_is_marked(exported: Path) -> None:
 
 
 def _train_again(step: Step, *, full: bool = False) -> Step:
-    return retrain(
+    (again,) = retrain(
         step,
         DataSource(offline=True),
         full=full,
         seed=None,
         device="cpu",
         on_data=lambda resolved: None,
-        on_epoch=lambda record: None,
+        on_epoch=lambda seed, record: None,
         should_stop=lambda: False,
     )
+    return again
 
 
 def test_training_again_gives_the_recorded_curve(exported: Path) -> None:
