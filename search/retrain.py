@@ -65,6 +65,8 @@ def retrain(
     old = step.result or Result(n_params=count(step.model).n_params)
     if seed is None:
         seed = old.run.seed if old.run is not None else 0
+    if seed + seeds > 2**63:
+        raise DrillError(f"--seeds {seeds}: the last seed would be beyond 2^63 - 1")
     chosen = range(seed, seed + seeds)
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
     if data.name == "mnist-5k":
