@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from drill_models.count import count
-from drill_models.device import default_workers, keep_freed_memory, resolve_device
+from drill_models.device import default_workers, resolve_device
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.run import load, recorded_run
@@ -58,7 +58,6 @@ def retrain(
         Interrupted: `should_stop` said yes.
     """
     where = resolve_device(device)
-    keep_freed_memory()
     resolved = resolve(step.dataset, source)
     on_data(resolved)
     data = load(resolved, full=full)

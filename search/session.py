@@ -9,7 +9,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.data import validation_data
-from drill_models.device import DeviceName, default_workers, keep_freed_memory, resolve_device
+from drill_models.device import DeviceName, default_workers, resolve_device
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from search.baselines import Seeded, seed_baselines
@@ -99,7 +99,6 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = resolve_device(config.device)
-    keep_freed_memory()
     url = parse(config.storage or DEFAULT_STORAGE)
     resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)

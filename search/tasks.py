@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, Environment, environment
+from drill_models.device import DeviceName, Environment, environment, give_back_memory
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, train
 
@@ -88,6 +88,7 @@ def perform(
     Raises:
         Interrupted: `should_stop` said yes.
     """
+    give_back_memory()  # of the task before
     yield Began(task.key, environment(device))
     outcome = Ended(task.key, "complete")
     try:

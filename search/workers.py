@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, limit_threads
+from drill_models.device import DeviceName, keep_freed_memory, limit_threads
 from drill_models.train import train
 from search.pool import ProcessPool
 from search.tasks import Ended, Event, Task, Trainer, perform
@@ -110,6 +110,7 @@ def open_executor(
     executor: Executor
     if workers == 1:
         limit_threads(1)
+        keep_freed_memory()
         executor = InProcess(data, device, should_stop)
     else:
         executor = ProcessPool(data, device, workers)
