@@ -1,7 +1,10 @@
 """Device, threads and allocator: what of the machine a training run uses."""
 
 import ctypes
+import os
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -26,6 +29,84 @@ def resolve_device(wanted: Literal["auto", "cpu", "cuda"]) -> DeviceName:
     return "cpu"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a training run ran on; together with recipe, data and seed it decides the bits on a CPU.
+
+    Attributes:
+        device: Where it trained.
+        threads: Of PyTorch, on the CPU.
+        torch: Version of PyTorch.
+    """
+
+    device: DeviceName
+    threads: int
+    torch: str
+
+
+def environment(device: DeviceName) -> Environment:
+    """What a run in this process runs on."""
+    return Environment(device=device, threads=torch.get_num_threads(), torch=torch.__version__)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of the machine, its CPU affinity and its cgroup's quota."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
+    return max(1, int(min(cores, _cpu_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))))
+
+
+def _cpu_quota(groups: Path, root: Path) -> float:
+    """The smallest CPU quota, in cores, of this process's cgroups and their parents; infinite without one.
+
+    Version 2 writes `cpu.max` as "quota period" or "max period"; version 1 has a file for each, and -1.
+    """
+    least = float("inf")
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return least
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        # In a container the path may be the host's, which does not exist here; the top then says it.
+        for folder in (top / path.lstrip("/"), *(top / path.lstrip("/")).parents):
+            if not folder.is_relative_to(top):
+                break
+            try:
+                if controllers:
+                    quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8")
+                    period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8")
+                else:
+                    quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+                cores = float(quota) / float(period)
+            except (OSError, ValueError):
+                continue  # no such file, or "max"
+            if cores > 0:
+                least = min(least, cores)
+    return least
+
+
+def default_workers(device: DeviceName) -> int:
+    """How many trials train at a time: one a GPU, or one a usable core."""
+    return max(1, torch.cuda.device_count()) if device == "cuda" else usable_cores()
+
+
+def limit_threads(workers: int) -> None:
+    """Gives this process its share of the cores, so that workers times threads are never more than those.
+
+    Fewer threads, by OMP_NUM_THREADS for example, are left as they are.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), threads_each(workers)))
+
+
+def threads_each(workers: int) -> int:
+    """Threads of one of so many processes that train side by side."""
+    return max(1, usable_cores() // workers)
+
+
 def keep_freed_memory() -> None:
     """Tells glibc to keep big freed blocks instead of giving them back to the kernel.
 
@@ -42,3 +123,13 @@ def keep_freed_memory() -> None:
     limit = 2**30
     mallopt(m_mmap_threshold, limit)
     mallopt(m_trim_threshold, limit)
+
+
+def give_back_memory() -> None:
+    """Tells glibc to give freed memory back after all: between two networks, whose sizes differ."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        return  # musl has no malloc_trim

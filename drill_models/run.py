@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from drill_models.data import ResidentData, full_data, validation_data
-from drill_models.device import DeviceName
+from drill_models.device import DeviceName, Environment, environment
 from drill_models.resolve import Resolved
 from drill_models.step import EpochRecord, Recipe, Run, last_three_mean
 from drill_models.train import train
@@ -40,18 +38,18 @@ def run(
     for record in train(recipe, data, seed=seed, device=device, should_stop=should_stop):
         records.append(record)
         on_epoch(record)
-    return recorded_run(records, full=full, seed=seed, device=device)
+    return recorded_run(records, full=full, seed=seed, where=environment(device))
 
 
-def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, device: DeviceName) -> Run:
-    """The record of a run that trained here."""
+def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where: Environment) -> Run:
+    """The record of a run from its epochs."""
     accuracies = [record.val_accuracy for record in records]
     return Run(
         held_out="test" if full else "validation",
         seed=seed,
-        device=device,
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        device=where.device,
+        threads=where.threads,
+        torch=where.torch,
         value=round(last_three_mean(accuracies), 6),
         best_epoch=accuracies.index(max(accuracies)) + 1,
         seconds=round(sum(record.seconds for record in records), 1),

@@ -34,6 +34,10 @@ Data = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", envvar="DRILL_OFFLINE", help="Never download data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core, with CUDA one a GPU."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
 Storage = Annotated[
     str | None,
@@ -73,6 +77,7 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
+    workers: Workers = None,
     storage: Annotated[
         str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
     ] = None,
@@ -119,6 +124,7 @@ def search(
         timeout=timeout,
         seed=seed,
         device=device,
+        workers=workers,
         storage=storage,
         study=study,
         out=to,
@@ -158,13 +164,20 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Default: the recorded run's seed, else 0.")
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=1000, help="So many seeds, side by side: --seed and the next. --out has the first."
+        ),
+    ] = 1,
     data: Data = None,
     offline: Offline = False,
     device: Device = "auto",
+    workers: Workers = None,
     to: Out = None,
 ) -> None:
     """Train a step file again, and compare with what it says."""
-    from drill_models.step_io import load_step, save_step
+    from drill_models.step_io import load_step
     from drill_models.yaml_io import check_writable
     from search.options import one_of
 
@@ -172,55 +185,14 @@ def train(
     where = one_of("--device", device, DEVICE_OPTIONS)
     if to is not None:
         check_writable(to)
-    from drill_models.resolve import DataSource, Resolved
-    from drill_models.step import EpochRecord
-    from drill_models.train import Interrupted
-    from search.interrupt import stop_on_signals
-    from search.retrain import comparison, retrain
-    from search.tables import epoch_line, small_data_box
+    from search.train_job import run_train_job
 
-    held_out = "test" if full else "val"
-
-    def say(line: str) -> None:
-        err.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def on_data(resolved: Resolved) -> None:
-        if resolved.instead_of_mnist is not None:
-            err.print(small_data_box(resolved.instead_of_mnist))
-
-    def on_epoch(record: EpochRecord) -> None:
-        out.print(epoch_line(record, step.training.epochs, held_out), highlight=False, soft_wrap=True)
-
-    with stop_on_signals() as should_stop:
-        try:
-            trained = retrain(
-                step,
-                DataSource(folder=data, offline=offline, say=say),
-                full=full,
-                seed=seed,
-                device=where,
-                on_data=on_data,
-                on_epoch=on_epoch,
-                should_stop=should_stop,
-            )
-        except Interrupted:
-            err.print("interrupted; a single training run keeps nothing")
-            raise typer.Exit(INTERRUPTED) from None
-    result = trained.result
-    assert result is not None
-    assert result.run is not None
-    run = result.run
-    out.print(
-        f"{run.value:.2%} (mean of the last three epochs), best epoch {run.best_epoch}, {run.seconds:.0f} s, "
-        f"seed {run.seed}",
-        highlight=False,
-    )
-    line = comparison(step, trained)
-    if line is not None:
-        out.print(line, highlight=False)
-    if to is not None:
-        save_step(to, trained)
-        out.print(f"written to {to}", highlight=False, markup=False, soft_wrap=True)
+    finished = run_train_job(
+        step, full=full, seed=seed, seeds=seeds, data=data, offline=offline, device=where, workers=workers, to=to,
+        out=out, err=err,
+    )  # fmt: skip
+    if not finished:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

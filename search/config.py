@@ -29,6 +29,7 @@ class SearchConfig:
         timeout: Seconds after which no further trial starts, or None.
         seed: Decides proposals and trainings.
         device: `auto`, `cpu` or `cuda`.
+        workers: Trials that train at a time, or None for one a usable core, on CUDA one a GPU.
         sampler: What proposes.
         pruner: What stops weak trials.
         baselines: Hand steps that come first: ladders (`a-runs`) and single steps (`b-cyclic/5`).
@@ -50,6 +51,7 @@ class SearchConfig:
     timeout: float | None = None
     seed: int = 0
     device: DeviceOption = "auto"
+    workers: int | None = None
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "gentle"
     baselines: tuple[str, ...] = DEFAULT_BASELINES

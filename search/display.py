@@ -1,6 +1,7 @@
 """What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
@@ -18,12 +19,25 @@ from search.storage import shown
 from search.tables import percent, small_data_box
 from search.trial_tables import trial_name
 
+MAX_LINES = 8
+"""Running trials that the panel shows a line each for; of the others it says how many they are."""
+
+
+@dataclass
+class _Running:
+    """A trial that trains, as far as it has come."""
+
+    trial: FrozenTrial
+    n_params: int
+    epochs: int
+    records: list[EpochRecord] = field(default_factory=list)
+
 
 class SearchDisplay:
     """Shows one sitting of a search.
 
-    Everything in it is read from the study; it only remembers what it is told of the running trial, and
-    how long epochs take.
+    Everything in it is read from the study; it only remembers what it is told of running trials, and how
+    long trials take.
     """
 
     def __init__(self, console: Console, *, trials: int, epochs: int, target: float) -> None:
@@ -39,8 +53,7 @@ class SearchDisplay:
         self._epochs = epochs
         self._target = target
         self._opened: Opened | None = None
-        self._running: tuple[FrozenTrial, int, int] | None = None
-        self._records: list[EpochRecord] = []
+        self._running: dict[int, _Running] = {}
         self._spent: list[float] = []
         self._started = time.monotonic()
         self._bar = Progress(
@@ -75,6 +88,7 @@ class SearchDisplay:
         self.notice(
             f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
             f"{settings.budget}, {self._epochs} epochs, on {opened.device}"
+            + (f", {opened.workers} trials at a time" if opened.workers > 1 else "")
         )
         if opened.already or opened.requeued:
             again = f"; run again: trial {', '.join(map(str, opened.requeued))}" if opened.requeued else ""
@@ -87,20 +101,30 @@ class SearchDisplay:
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
-        self._running = (trial, n_params, epochs)
-        self._records = []
+        self._running[trial.number] = _Running(trial, n_params, epochs)
         self._refresh()
 
-    def epoch(self, record: EpochRecord) -> None:
-        """The running trial finished an epoch."""
-        self._records.append(record)
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        """A running trial finished an epoch."""
+        self._running[number].records.append(record)
+        self._refresh()
+
+    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
+        """A worker died: one line that stays."""
+        again = ""
+        if trial is not None:
+            del self._running[trial.number]
+            again = f"; trial {trial_name(trial)} is queued again"
+        self.notice(f"{reason}{again}")
         self._refresh()
 
     def ended(self, trial: FrozenTrial) -> None:
         """The trial ended: one line that stays."""
         n_params = trial.user_attrs.get(attrs.N_PARAMS, 0)
         head = f"trial {trial_name(trial):<18} {n_params:>7,} parameters  "
-        epochs = len(self._records)
+        running = self._running.pop(trial.number, None)
+        records = running.records if running is not None else []
+        epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
                 text = f"{percent(trial.value)} after {epochs} epochs"
@@ -111,8 +135,8 @@ class SearchDisplay:
             case _:
                 text = "failed"
         reason = trial.user_attrs.get(attrs.REASON)
-        self._spent.append(sum(record.seconds for record in self._records))
-        self._running = None
+        if records:
+            self._spent.append(_seconds(records))
         self.notice(head + text + (f": {reason}" if reason else "") + self._progress_words())
         self._refresh()
 
@@ -127,25 +151,25 @@ class SearchDisplay:
         if not self._spent:
             return "time left unknown"
         per_trial = sum(self._spent) / len(self._spent)
-        done = sum(record.seconds for record in self._records) if self._running is not None else 0.0
-        seconds = max(0.0, per_trial * (self._trials - counts.trained) - done)
-        return f"about {_duration(seconds)} left"
+        missing = self._trials - counts.trained
+        done = sum(_seconds(running.records) for running in self._running.values())
+        at_a_time = max(1, min(self._opened.workers if self._opened is not None else 1, missing))
+        return f"about {_duration(max(0.0, per_trial * missing - done) / at_a_time)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:
             return
         study = self._opened.study
         counts = tally(study)
-        running = 1 if self._running is not None else 0
         self._bar.update(
             self._task,
             completed=min(counts.trained, self._trials),
             description=(
-                f"{counts.complete} complete, {counts.pruned} stopped early, {running} running, "
+                f"{counts.complete} complete, {counts.pruned} stopped early, {len(self._running)} running, "
                 f"{_duration(time.monotonic() - self._started)} so far, {self._left(counts)}"
             ),
         )
-        self._live.update(Group(self._bar, self._best_line(), self._running_line()), refresh=True)
+        self._live.update(Group(self._bar, self._best_line(), *self._running_lines()), refresh=True)
 
     def _best_line(self) -> Text:
         trials = ranked(self._opened.study)[:1] if self._opened is not None else []
@@ -158,15 +182,26 @@ class SearchDisplay:
             f"{best.user_attrs[attrs.N_PARAMS]:,} parameters, {verdict} the target of {percent(self._target)}"
         )
 
-    def _running_line(self) -> Text:
-        if self._running is None:
-            return Text("now     choosing the next trial")
-        trial, n_params, epochs = self._running
-        curve = " ".join(f"{record.val_accuracy:.2%}" for record in self._records[-6:])
-        return Text(
-            f"now     trial {trial_name(trial)}: {n_params:,} parameters, epoch "
-            f"{len(self._records)}/{epochs}  {curve}"
-        )
+    def _running_lines(self) -> list[Text]:
+        if not self._running:
+            return [Text("now     choosing the next trial")]
+        shown = list(self._running.values())[:MAX_LINES]
+        lines = [
+            Text(
+                f"{'' if i else 'now':<7} trial {trial_name(one.trial)}: {one.n_params:,} parameters, epoch "
+                f"{len(one.records)}/{one.epochs}  "
+                + " ".join(f"{record.val_accuracy:.2%}" for record in one.records[-6:]),
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+            for i, one in enumerate(shown)
+        ]
+        more = len(self._running) - len(shown)
+        return [*lines, Text(f"{'':<7} and {more} more")] if more else lines
+
+
+def _seconds(records: list[EpochRecord]) -> float:
+    return sum(record.seconds for record in records)
 
 
 def _duration(seconds: float) -> str:

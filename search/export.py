@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
+from drill_models.device import Environment
 from drill_models.errors import StudyError
 from drill_models.run import recorded_run
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Result, Step, Target
@@ -49,10 +50,8 @@ def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
     if not records:
         raise StudyError(f"trial {trial.number} of study {study.study_name} has no recorded epochs")
     recipe = recipe_of(trial, space, settings.epochs)
-    where = trial.user_attrs[attrs.ENVIRONMENT]
-    run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], device=where["device"]).model_copy(
-        update={"threads": where["threads"], "torch": where["torch"]}
-    )
+    where = Environment(**trial.user_attrs[attrs.ENVIRONMENT])
+    run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     return Step(
         name=f"step 6: {study.study_name}, trial {trial.number}",
         provenance="searched",

@@ -38,9 +38,11 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
         _summary(outcome, out)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
+        several = outcome.opened.workers > 1
+        running = "the ones that were running are" if several else "the one that was running is"
         words = ["drill-search", *map(_without_password, command[1:])]
         err.print(
-            f"interrupted; {counts.trained} of {config.trials} trials are kept, and the one that was running is "
+            f"interrupted; {counts.trained} of {config.trials} trials are kept, and {running} "
             f"queued again. Go on with:\n  {shlex.join(words)}",
             highlight=False,
             soft_wrap=True,

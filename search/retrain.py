@@ -1,15 +1,19 @@
 """Trains one step file again: on the validation split, or on everything against the test set."""
 
-from collections.abc import Callable
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from drill_models.count import count
-from drill_models.device import keep_freed_memory, resolve_device
+from drill_models.device import default_workers, resolve_device
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
-from drill_models.run import load, run
-from drill_models.step import Caveat, EpochRecord, Result, Step
-from drill_models.train import Diverged
+from drill_models.run import load, recorded_run
+from drill_models.step import Caveat, EpochRecord, Recipe, Result, Run, Step
+from drill_models.train import Interrupted
 from search.names import DeviceOption
+from search.tasks import Began, Ended, Epoch, Lost, Task
+from search.workers import Executor, open_executor
 
 SMALL_DATA = Caveat(
     kind="small-data",
@@ -24,12 +28,14 @@ def retrain(
     *,
     full: bool,
     seed: int | None,
+    seeds: int = 1,
     device: DeviceOption,
+    workers: int | None = None,
     on_data: Callable[[Resolved], None],
-    on_epoch: Callable[[EpochRecord], None],
+    on_epoch: Callable[[int, EpochRecord], None],
     should_stop: Callable[[], bool],
-) -> Step:
-    """Trains a step from scratch.
+) -> tuple[Step, ...]:
+    """Trains a step from scratch, with one seed or several side by side.
 
     Args:
         step: What to train.
@@ -37,46 +43,97 @@ def retrain(
         full: Train on all training images and measure on the test set, after each epoch, as published
             steps do; else train on 5/6 of them and measure on the rest, as a search does.
         seed: None for the seed of the step's recorded run, or 0 where it has none.
+        seeds: How many: `seed` and those that follow it.
         device: `auto`, `cpu` or `cuda`.
+        workers: Runs at a time; None for one a usable core, on CUDA one a GPU.
         on_data: Called once with the data set that was found.
-        on_epoch: Called after each epoch.
+        on_epoch: Called with seed and record after each epoch.
         should_stop: Asked before each batch.
 
     Returns:
-        The step with the new run in its result.
+        For each seed, in order, the step with the new run in its result.
 
     Raises:
-        DrillError: Data or device are not to be had, or training diverged.
+        DrillError: Data or device are not to be had, or training diverged or failed.
         Interrupted: `should_stop` said yes.
     """
     where = resolve_device(device)
-    keep_freed_memory()
     resolved = resolve(step.dataset, source)
     on_data(resolved)
     data = load(resolved, full=full)
     old = step.result or Result(n_params=count(step.model).n_params)
     if seed is None:
         seed = old.run.seed if old.run is not None else 0
-    try:
-        new = run(
-            step.recipe,
-            data,
-            full=full,
-            seed=seed,
-            device=where,
-            on_epoch=on_epoch,
-            should_stop=should_stop,
-        )
-    except Diverged as error:
-        raise DrillError(f"{step.name}: training diverged: {error}") from error
+    if seed + seeds > 2**63:
+        raise DrillError(f"--seeds {seeds}: the last seed would be beyond 2^63 - 1")
+    chosen = range(seed, seed + seeds)
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
-    return step.model_copy(
-        update={
-            "dataset": data.name,
-            "result": old.model_copy(update={"run": new, "caveats": caveats}),
-        }
+    at_a_time = min(seeds, workers or default_workers(where))
+    with open_executor(data, where, at_a_time, should_stop) as executor:
+        try:
+            runs = _train_each(step.recipe, chosen, executor, full, on_epoch, source.say, should_stop)
+        except DrillError as error:
+            raise DrillError(f"{step.name}: {error}") from error
+    return tuple(
+        step.model_copy(
+            update={"dataset": data.name, "result": old.model_copy(update={"run": run, "caveats": caveats})}
+        )
+        for run in runs
+    )
+
+
+def _train_each(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    executor: Executor,
+    full: bool,
+    on_epoch: Callable[[int, EpochRecord], None],
+    say: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> list[Run]:
+    """One run a seed, in the order of the seeds, whichever ends first."""
+    waiting = deque(Task(key=seed, recipe=recipe, seed=seed) for seed in seeds)
+    running: dict[int, tuple[Task, list[EpochRecord]]] = {}
+    began: dict[int, Began] = {}
+    runs: dict[int, Run] = {}
+    while waiting or running:
+        if should_stop():
+            raise Interrupted
+        while waiting and executor.free:
+            task = waiting.popleft()
+            running[task.key] = task, []
+            executor.submit(task)
+        for event in executor.events(0.1):
+            match event:
+                case Began(key=key):
+                    began[key] = event
+                case Epoch(key=key, record=record):
+                    running[key][1].append(record)
+                    on_epoch(key, record)
+                case Ended(key=key, outcome="complete"):
+                    _, records = running.pop(key)
+                    runs[key] = recorded_run(records, full=full, seed=key, where=began[key].where)
+                case Ended(key=key, outcome=outcome, reason=reason):
+                    raise DrillError(f"training with seed {key} {outcome}: {reason}")
+                case Lost(key=None, reason=reason):
+                    say(reason)
+                case Lost(key=int(key), reason=reason):
+                    say(f"{reason}; seed {key} begins anew")
+                    waiting.appendleft(running.pop(key)[0])
+    return [runs[seed] for seed in seeds]
+
+
+def summary(trained: Sequence[Step]) -> str:
+    """What several seeds say together, in a sentence."""
+    runs = [step.result.run for step in trained if step.result is not None and step.result.run is not None]
+    values = [run.value for run in runs]
+    lowest = min(record.val_accuracy for run in runs for record in run.epochs[-5:])
+    return (
+        f"{len(values)} seeds: {statistics.mean(values):.2%} (mean of the last three epochs), from "
+        f"{min(values):.2%} to {max(values):.2%}, standard deviation {100 * statistics.stdev(values):.2f} points; "
+        f"the lowest of their last five epochs is {lowest:.2%}"
     )
 
 

@@ -1,27 +1,31 @@
-"""The main job: ask, train, report, prune, tell; interrupted work is kept and run again."""
+"""The main job: ask, have trained, report, prune, tell; interrupted work is kept and run again."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from drill_models.data import ResidentData
-from drill_models.device import DeviceName
+from drill_models.device import Environment
 from drill_models.errors import DrillError
 from drill_models.step import EpochRecord
-from drill_models.train import Diverged, Interrupted, train
+from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
-from search.history import epochs_of, pack_curve, point_of, tally, value_of
+from search.history import epochs_of, pack_curve, tally, value_of
+from search.requeue import requeue
+from search.tasks import Began, Ended, Epoch, Event, Lost, Task
+from search.workers import Executor
 from spaces.budget import Budget
 from spaces.drill import DrillSpace
 
 MAX_FAILURES = 3
 """So many failed trials in a row end the search: the cause is not in the points."""
+
+WAIT = 0.1
+"""Seconds after which `should_stop` is asked again where nothing happens."""
 
 
 class Watcher(Protocol):
@@ -30,11 +34,14 @@ class Watcher(Protocol):
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
 
-    def epoch(self, record: EpochRecord) -> None:
-        """The running trial finished an epoch."""
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        """The running trial of that number finished an epoch."""
 
     def ended(self, trial: FrozenTrial) -> None:
         """The trial ended: complete, pruned or failed."""
+
+    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
+        """A worker died; the trial that it had, if any, is queued again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,126 +52,175 @@ class Job:
         study: With its sampler and pruner.
         space: What its points mean.
         budget: Checked again before anything is built.
-        data: Training and validation images.
         epochs: Of a trial that does not say otherwise.
         trials: Total to stop at.
         seed: Trial number n trains with `seed + n`, unless it carries its own.
-        device: Where to train.
         timeout: Seconds after which no further trial starts, or None.
     """
 
     study: optuna.Study
     space: DrillSpace
     budget: Budget
-    data: ResidentData
     epochs: int
     trials: int
     seed: int
-    device: DeviceName
     timeout: float | None = None
 
 
-def run_trials(job: Job, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
-    """Trains until the study has `job.trials` trained networks.
+def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
+    """Has trials trained until the study has `job.trials` trained networks.
+
+    Only this process asks and tells; the executor trains.
 
     Returns:
-        Whether it came to its end; false where `should_stop` said yes. The trial that was running is then
-        queued again, with its point.
+        Whether it came to its end; false where `should_stop` said yes. The trials that were running are then
+        queued again, with their points.
 
     Raises:
-        DrillError: Several trials in a row failed.
+        DrillError: Several trials in a row failed, or workers die again and again.
     """
-    job = replace(job, data=job.data.to(job.device))
-    started = time.monotonic()
-    failures = 0
-    while tally(job.study).trained < job.trials:
-        if should_stop():
-            return False
-        if job.timeout is not None and time.monotonic() - started >= job.timeout:
-            return True
-        trial = job.study.ask(dict(job.space.distributions))
-        try:
-            state = _run_trial(job, trial, watcher, should_stop)
-        except Interrupted:
-            requeue(job.study, _frozen(job.study, trial.number))
-            return False
-        watcher.ended(_frozen(job.study, trial.number))
-        failures = failures + 1 if state == TrialState.FAIL else 0
-        if failures == MAX_FAILURES:
-            reason = _frozen(job.study, trial.number).user_attrs[attrs.REASON]
-            raise DrillError(f"{MAX_FAILURES} trials in a row failed, the last because of: {reason}")
-    return True
-
-
-def requeue_dead(study: optuna.Study) -> list[int]:
-    """Queues the points of trials that a dead process left running; returns their numbers."""
-    dead = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in dead:
-        requeue(study, trial)
-    return [trial.number for trial in dead]
-
-
-def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Ends a running trial as interrupted, and queues its point once.
-
-    The new trial is queued before the old one ends, so that nothing is lost if the process dies between.
-    """
-    point = point_of(trial)
-    complete = len(point) > 0 and attrs.N_PARAMS in trial.user_attrs
-    queued = any(
-        other.user_attrs.get(attrs.RETRY_OF) == trial.number for other in study.get_trials(deepcopy=False)
-    )
-    # A process that died while it was still proposing leaves half a point, which nobody has seen.
-    if complete and not queued:
-        kept = (attrs.BASELINE, attrs.REPORTED, attrs.EPOCHS, attrs.N_PARAMS, attrs.SEED)
-        carried = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
-        study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
-    study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
-    study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _run_trial(job: Job, trial: optuna.Trial, watcher: Watcher, should_stop: Callable[[], bool]) -> TrialState:
-    """Trains one trial and tells the study; returns the state it ended in."""
-    excess = job.budget.excess(job.space.model(trial.params))
-    n_params = excess["n_params"] + job.budget.max_params
-    seed = trial.user_attrs.get(attrs.SEED, job.seed + trial.number)
-    for key, value in ((attrs.SEED, seed), (attrs.N_PARAMS, n_params)):
-        trial.set_user_attr(key, value)
-    set_constraints(trial, excess)
-    if max(excess.values()) > 0:
-        # Only a point that somebody queued by hand can come here: the sampler proposes none.
-        trial.set_user_attr(attrs.OVER_BUDGET, True)
-        trial.set_user_attr(attrs.REASON, f"over the budget of {job.budget}: refused, not trained")
-        job.study.tell(trial, state=TrialState.PRUNED)
-        return TrialState.PRUNED
-    frozen = _frozen(job.study, trial.number)
-    epochs = epochs_of(frozen, job.epochs)
-    watcher.started(frozen, n_params, epochs)
-    records: list[EpochRecord] = []
-    state, reason = TrialState.COMPLETE, None
-    recipe = job.space.decode(trial.params, epochs=epochs)
+    deadline = None if job.timeout is None else time.monotonic() + job.timeout
+    sitting = _Sitting(job, executor, watcher)
     try:
-        for record in train(recipe, job.data, seed=seed, device=job.device, should_stop=should_stop):
-            records.append(record)
-            trial.report(record.val_accuracy, record.epoch)
-            watcher.epoch(record)
-            if record.epoch < epochs and trial.should_prune():
-                state = TrialState.PRUNED
-                break
-    except Diverged as error:
-        # Pruned rather than failed: samplers learn from pruned trials, and ignore failed ones.
-        state, reason = TrialState.PRUNED, str(error)
-    except (RuntimeError, MemoryError) as error:
-        state, reason = TrialState.FAIL, f"{type(error).__name__}: {error}"[:500]
-    trial.set_user_attr(attrs.CURVE, pack_curve(records))
-    trial.set_user_attr(
-        attrs.ENVIRONMENT,
-        {"device": job.device, "threads": torch.get_num_threads(), "torch": torch.__version__},
-    )
-    if reason is not None:
-        trial.set_user_attr(attrs.REASON, reason)
-    job.study.tell(trial, value_of(records) if state == TrialState.COMPLETE else None, state=state)
-    return state
+        while True:
+            while sitting.missing > 0 and executor.free and (deadline is None or time.monotonic() < deadline):
+                _check(should_stop)
+                sitting.start_one()
+            _check(should_stop)
+            if not sitting.running:
+                return True
+            for event in executor.events(WAIT):
+                sitting.take(event)
+    except Interrupted:
+        sitting.requeue_all()
+        return False
+    except DrillError:
+        sitting.requeue_all()
+        raise
+
+
+def _check(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted
+
+
+@dataclass
+class _Running:
+    """A trial that trains."""
+
+    trial: optuna.Trial
+    epochs: int
+    records: list[EpochRecord] = field(default_factory=list)
+    where: Environment | None = None
+
+
+class _Sitting:
+    """The trials that run now, and what becomes of them."""
+
+    def __init__(self, job: Job, executor: Executor, watcher: Watcher) -> None:
+        self.running: dict[int, _Running] = {}
+        self._job = job
+        self._executor = executor
+        self._watcher = watcher
+        self._trained = tally(job.study).trained
+        self._failures = 0
+
+    @property
+    def missing(self) -> int:
+        """Networks that are neither trained nor being trained."""
+        return self._job.trials - self._trained - len(self.running)
+
+    def start_one(self) -> None:
+        """Asks for a trial and submits it; refuses one over the budget, which then costs nothing."""
+        job = self._job
+        trial = job.study.ask(dict(job.space.distributions))
+        excess = job.budget.excess(job.space.model(trial.params))
+        n_params = excess["n_params"] + job.budget.max_params
+        seed = trial.user_attrs.get(attrs.SEED, job.seed + trial.number)
+        for key, value in ((attrs.SEED, seed), (attrs.N_PARAMS, n_params)):
+            trial.set_user_attr(key, value)
+        set_constraints(trial, excess)
+        if max(excess.values()) > 0:
+            # Only a point that somebody queued by hand can come here: the sampler proposes none.
+            trial.set_user_attr(attrs.OVER_BUDGET, True)
+            trial.set_user_attr(attrs.REASON, f"over the budget of {job.budget}: refused, not trained")
+            job.study.tell(trial, state=TrialState.PRUNED)
+            self._failures = 0
+            self._watcher.ended(_frozen(job.study, trial.number))
+            return
+        frozen = _frozen(job.study, trial.number)
+        epochs = epochs_of(frozen, job.epochs)
+        self.running[trial.number] = _Running(trial, epochs)
+        recipe = job.space.decode(trial.params, epochs=epochs)
+        self._executor.submit(Task(key=trial.number, recipe=recipe, seed=seed))
+        self._watcher.started(frozen, n_params, epochs)
+
+    def take(self, event: Event) -> None:
+        """Does what an event calls for.
+
+        Raises:
+            DrillError: Several trials in a row failed.
+        """
+        running = None if event.key is None else self.running.get(event.key)
+        if running is None:
+            if isinstance(event, Lost):
+                self._watcher.lost(None, event.reason)
+            return  # else of a trial that was stopped meanwhile
+        match event:
+            case Began(where=where):
+                running.where = where
+            case Epoch(record=record):
+                self._epoch(running, record)
+            case Ended(outcome="complete"):
+                self._end(running, TrialState.COMPLETE)
+            case Ended(outcome="diverged", reason=reason):
+                # Pruned rather than failed: samplers learn from pruned trials, and ignore failed ones.
+                self._end(running, TrialState.PRUNED, reason)
+            case Ended(reason=reason):
+                self._end(running, TrialState.FAIL, reason)
+            case Lost(reason=reason):
+                self._requeue(running)
+                self._watcher.lost(_frozen(self._job.study, running.trial.number), reason)
+
+    def requeue_all(self) -> None:
+        """Stops what runs, and queues it again."""
+        for running in list(self.running.values()):
+            self._executor.stop(running.trial.number)
+            self._requeue(running)
+
+    def _requeue(self, running: _Running) -> None:
+        number = running.trial.number
+        requeue(self._job.study, _frozen(self._job.study, number))
+        del self.running[number]
+
+    def _epoch(self, running: _Running, record: EpochRecord) -> None:
+        number = running.trial.number
+        running.records.append(record)
+        running.trial.report(record.val_accuracy, record.epoch)
+        self._watcher.epoch(number, record)
+        if record.epoch < running.epochs and running.trial.should_prune():
+            self._executor.stop(number)
+            self._end(running, TrialState.PRUNED)
+
+    def _end(self, running: _Running, state: TrialState, reason: str | None = None) -> None:
+        """Tells the study.
+
+        Raises:
+            DrillError: Several trials in a row failed.
+        """
+        trial, study = running.trial, self._job.study
+        trial.set_user_attr(attrs.CURVE, pack_curve(running.records))
+        if running.where is not None:
+            trial.set_user_attr(attrs.ENVIRONMENT, asdict(running.where))
+        if reason is not None:
+            trial.set_user_attr(attrs.REASON, reason)
+        study.tell(trial, value_of(running.records) if state == TrialState.COMPLETE else None, state=state)
+        del self.running[trial.number]
+        self._trained += 1
+        self._watcher.ended(_frozen(study, trial.number))
+        self._failures = self._failures + 1 if state == TrialState.FAIL else 0
+        if self._failures == MAX_FAILURES:
+            raise DrillError(f"{MAX_FAILURES} trials in a row failed, the last because of: {reason}")
 
 
 def _frozen(study: optuna.Study, number: int) -> FrozenTrial:

@@ -27,6 +27,9 @@ from search.names import SamplerName
 
 Params = dict[str, Any]
 
+REPEATED_DRAWS = 10
+"""So many more points are looked at where those before were in the study; a tiny space may hold no other."""
+
 
 class BudgetedSpace(Protocol):
     """What the sampler needs of a space; it knows nothing else of networks."""
@@ -49,8 +52,8 @@ class BudgetSampler(BaseSampler):
     """Wraps a sampler so that every proposed point keeps a budget.
 
     All dimensions of the space are sampled jointly from the first trial on, also while the wrapped sampler
-    would still draw each of them alone. A point that the study already has is drawn again too. Parameters
-    that the space does not know are left to the wrapped sampler.
+    would still draw each of them alone. A point that the study already has, finished or running, is drawn
+    again too. Parameters that the space does not know are left to the wrapped sampler.
 
     Args:
         base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
@@ -94,16 +97,24 @@ class BudgetSampler(BaseSampler):
         known = self._base.infer_relative_search_space(study, trial)
         joint = {name: known[name] for name in search_space if name in known}
         present = self._present(study)
-        for _ in range(self._max_draws):
-            drawn = self._base.sample_relative(study, trial, joint)
+        others: Params = {}
+        for draw in range(1, self._max_draws + REPEATED_DRAWS + 1):
+            # Where the wrapped sampler repeats a point, which several asks at a time can make it do, every
+            # dimension is drawn alone.
+            drawn = self._base.sample_relative(study, trial, joint) if draw <= self._max_draws else {}
             point = {
                 name: drawn[name] if name in drawn else self._alone(study, trial, name, distribution)
                 for name, distribution in space.items()
             }
-            others = {name: value for name, value in drawn.items() if name not in space}
-            if self._space.fits(point) and self._space.identity(point) not in present:
-                return {**others, **point}
-        return {**others, **self._space.shrink(point)}
+            others |= {name: value for name, value in drawn.items() if name not in space}
+            fits = self._space.fits(point)
+            if not fits and draw < self._max_draws:
+                continue
+            if not fits:
+                point = self._space.shrink(point)
+            if self._space.identity(point) not in present:
+                break
+        return {**others, **point}
 
     def _present(self, study: Study) -> set[Hashable]:
         """Identities of the points that a study has; each is worked out once."""

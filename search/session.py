@@ -8,8 +8,8 @@ from typing import Protocol
 import optuna
 from sqlalchemy.engine import URL
 
-from drill_models.data import ResidentData, validation_data
-from drill_models.device import DeviceName, keep_freed_memory, resolve_device
+from drill_models.data import validation_data
+from drill_models.device import DeviceName, default_workers, resolve_device
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from search.baselines import Seeded, seed_baselines
@@ -18,10 +18,12 @@ from search.export import export_best
 from search.history import ranked, tally
 from search.last_used import remember
 from search.pruner import make_pruner
-from search.runner import Job, Watcher, requeue_dead, run_trials
+from search.requeue import requeue_dead
+from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
 from search.study import StudySettings, open_study, settings_of, study_name
+from search.workers import open_executor
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
 from spaces.skeletons import check_budget
@@ -40,6 +42,7 @@ class Opened:
         requeued: Trials that a dead process had left running, by number.
         already: Networks trained in earlier sittings.
         device: Where trials train.
+        workers: How many at a time.
     """
 
     study: optuna.Study
@@ -50,6 +53,7 @@ class Opened:
     requeued: list[int]
     already: int
     device: DeviceName
+    workers: int
 
 
 class Display(Watcher, Protocol):
@@ -95,7 +99,6 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = resolve_device(config.device)
-    keep_freed_memory()
     url = parse(config.storage or DEFAULT_STORAGE)
     resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
@@ -123,6 +126,8 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         remember(url, name)
         requeued = requeue_dead(study)
         seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
+        already = tally(study).trained
+        wanted = config.workers or default_workers(device)
         opened = Opened(
             study=study,
             url=url,
@@ -130,24 +135,25 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             space=space,
             seeded=seeded,
             requeued=requeued,
-            already=tally(study).trained,
+            already=already,
             device=device,
+            # More than there are trials to train would only take threads from the others.
+            workers=max(1, min(wanted, config.trials - already)),
         )
         display.opened(opened)
-        finished = run_trials(_job(config, opened, data), display, should_stop)
+        with open_executor(data, device, opened.workers, should_stop) as executor:
+            finished = run_trials(_job(config, opened), executor, display, should_stop)
         exported = export_best(study, config.out) if ranked(study) else None
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
 
 
-def _job(config: SearchConfig, opened: Opened, data: ResidentData) -> Job:
+def _job(config: SearchConfig, opened: Opened) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
         budget=config.budget,
-        data=data,
         epochs=config.epochs,
         trials=config.trials,
         seed=config.seed,
-        device=opened.device,
         timeout=config.timeout,
     )

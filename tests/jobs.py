@@ -1,5 +1,6 @@
 """Small searches for tests: a study in memory, a few hundred digits, one epoch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import optuna
@@ -7,8 +8,11 @@ from optuna.trial import FrozenTrial
 
 from drill_models.data import ResidentData
 from drill_models.step import EpochRecord
-from search.runner import Job
+from drill_models.train import train
+from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler
+from search.tasks import Trainer
+from search.workers import InProcess
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from tests.spaces_for_tests import SPACE
@@ -26,18 +30,26 @@ class Log:
         assert n_params <= BUDGET.max_params
         self.lines.append(f"start {trial.number}")
 
-    def epoch(self, record: EpochRecord) -> None:
-        self.lines.append(f"epoch {record.epoch}")
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        self.lines.append(f"epoch {record.epoch} of {number}")
 
     def ended(self, trial: FrozenTrial) -> None:
         self.lines.append(f"end {trial.number} {trial.state.name}")
 
+    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
+        self.lines.append(f"lost {'nothing' if trial is None else trial.number}")
 
-def small_job(data: ResidentData, *, trials: int, epochs: int = 1, study: optuna.Study | None = None) -> Job:
+
+def small_job(*, trials: int, epochs: int = 1, study: optuna.Study | None = None) -> Job:
     """A job over the drill space at 1,500 parameters."""
     if study is None:
         sampler = BudgetSampler(base_sampler("random", 0), BudgetedSpace(SPACE, BUDGET))
         study = optuna.create_study(sampler=sampler, direction="maximize", pruner=optuna.pruners.NopPruner())
-    return Job(
-        study=study, space=SPACE, budget=BUDGET, data=data, epochs=epochs, trials=trials, seed=0, device="cpu"
-    )
+    return Job(study=study, space=SPACE, budget=BUDGET, epochs=epochs, trials=trials, seed=0)
+
+
+def run_here(
+    job: Job, data: ResidentData, watcher: Watcher, should_stop: Callable[[], bool], trainer: Trainer = train
+) -> bool:
+    """Runs a job in this process."""
+    return run_trials(job, InProcess(data, "cpu", should_stop, trainer), watcher, should_stop)

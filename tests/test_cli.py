@@ -34,7 +34,7 @@ class Run:
         return ended.value.code, printed.out, printed.err
 
 
-SMALL = ("--trials", "2", "--epochs", "2", "--budget", "2000", "--baselines", "none")
+SMALL = ("--trials", "2", "--epochs", "2", "--budget", "2000", "--baselines", "none", "--workers", "1")
 
 
 def test_the_main_job_in_small(run: Run, tmp_path: Path) -> None:
@@ -115,6 +115,11 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--budget", "0"], "'--budget'"),
         (["--budget", "-5"], "'--budget'"),
         (["--trials", "0"], "'--trials'"),
+        (["--workers", "0"], "'--workers'"),
+        (["--workers", "-2"], "'--workers'"),
+        (["--workers", "two"], "'--workers'"),
+        (["train", str(ROOT / "studies/drills/a-runs/5.yaml"), "--workers", "0"], "'--workers'"),
+        (["train", str(ROOT / "studies/drills/a-runs/5.yaml"), "--seeds", "0"], "'--seeds'"),
         (["--epochs", "0"], "'--epochs'"),
         (["--max-macs", "0"], "'--max-macs'"),
         (["--max-macs", "10"], "--max-macs 10: no network of the space is that small"),

@@ -9,17 +9,16 @@ from drill_models.data import ResidentData
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
-from search.runner import run_trials
 from search.session import Opened
 from search.study import settings_of
 from spaces.skeletons import load_skeletons
-from tests.jobs import BUDGET, small_job
+from tests.jobs import BUDGET, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
 def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
-    job = small_job(data, trials=3, epochs=2)
+    job = small_job(trials=3, epochs=2)
     config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
     asked = 0
 
@@ -39,9 +38,10 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 requeued=[7],
                 already=2,
                 device="cpu",
+                workers=1,
             )
         )
-        run_trials(job, display, stop)
+        run_here(job, data, display, stop)
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -68,3 +68,42 @@ def test_the_panel_says_what_is_going_on(few_digits: ResidentData) -> None:
     text = _shown(few_digits, terminal=True)
     for part in ("complete, 0 stopped early", "1 running", "epoch 1/2", "below the target of 99.40%", "left"):
         assert part in text
+
+
+def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentData) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+    job = small_job(trials=12)
+    config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
+    with SearchDisplay(console, trials=12, epochs=2, target=0.994) as display:
+        display.opened(
+            Opened(
+                study=job.study,
+                url=make_url("sqlite:///x.db"),
+                settings=settings_of(config, "mnist-5k"),
+                space=SPACE,
+                seeded=Seeded(queued=(), over_budget=()),
+                requeued=[],
+                already=0,
+                device="cpu",
+                workers=10,
+            )
+        )
+        for _ in range(10):
+            trial = job.study.ask(dict(SPACE.distributions))
+            display.started(job.study.trials[trial.number], 1_000, 2)
+        display.lost(job.study.trials[3], "worker 4 was ended by SIGKILL")
+        display.lost(None, "worker 5 was ended by SIGKILL")
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    text = file.getvalue()
+    for part in (
+        "on cpu, 10 trials at a time",
+        "10 running",
+        "trial 7: 1,000",
+        "and 2 more",
+        "9 running",
+        "and 1 more",
+    ):
+        assert part in text
+    assert "worker 4 was ended by SIGKILL; trial 3 is queued again" in text
+    assert "worker 5 was ended by SIGKILL\n" in text.replace("\r", "")

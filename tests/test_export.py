@@ -17,12 +17,11 @@ from search.config import SearchConfig
 from search.export import chain, export_best
 from search.history import best
 from search.retrain import comparison, retrain
-from search.runner import run_trials
 from search.storage import open_storage, parse
 from search.study import open_study, settings_of
 from search.trial_tables import baseline_table, best_table
 from spaces.skeletons import load_skeletons
-from tests.jobs import BUDGET, Log, small_job
+from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
@@ -36,11 +35,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory, digits: ResidentData) -> 
         "tiny",
         settings_of(config, "mnist-5k"),
         config.skeletons,
-        small_job(digits, trials=1).study.sampler,
+        small_job(trials=1).study.sampler,
         optuna.pruners.NopPruner(),
     )
     seed_baselines(study, choose(["e-codes/4"]), SPACE, BUDGET, epochs=2)
-    run_trials(small_job(digits, trials=3, epochs=2, study=study), Log(), lambda: False)
+    run_here(small_job(trials=3, epochs=2, study=study), digits, Log(), lambda: False)
     return study
 
 
@@ -71,16 +70,17 @@ def test_small_data_is_marked(exported: Path) -> None:
 
 
 def _train_again(step: Step, *, full: bool = False) -> Step:
-    return retrain(
+    (again,) = retrain(
         step,
         DataSource(offline=True),
         full=full,
         seed=None,
         device="cpu",
         on_data=lambda resolved: None,
-        on_epoch=lambda record: None,
+        on_epoch=lambda seed, record: None,
         should_stop=lambda: False,
     )
+    return again
 
 
 def test_training_again_gives_the_recorded_curve(exported: Path) -> None:

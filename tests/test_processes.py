@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -24,6 +25,7 @@ from drill_models.step_io import load_step
 
 ROOT = Path(__file__).parent.parent
 SEARCH = ["--trials", "5", "--epochs", "3", "--budget", "3000", "--baselines", "none", "--pruner", "none"]
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
 NAME = "mnist-5k-3000-drill1-3epochs"
 
 
@@ -56,6 +58,7 @@ def _started(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         yield process
@@ -65,10 +68,10 @@ def _started(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
             pass
 
 
-def _trials(folder: Path) -> list[FrozenTrial]:
+def _trials(folder: Path, name: str = NAME) -> list[FrozenTrial]:
     storage = RDBStorage(f"sqlite:///{folder}/studies/drill-search.db")
     try:
-        return optuna.load_study(study_name=NAME, storage=storage).trials
+        return optuna.load_study(study_name=name, storage=storage).trials
     finally:
         storage.engine.dispose()
 
@@ -90,56 +93,134 @@ def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", af
     raise AssertionError("no trial was seen running")
 
 
-def _check_total(folder: Path, interrupted: int) -> None:
-    trials = _trials(folder)
+def _workers(parent: int) -> list[int]:
+    """Process ids of a search's worker processes, those that just start included."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and b"spawn_main" in (folder / "cmdline").read_bytes():
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+                found += [int(folder.name)] if int(status[1]) == parent and status[0] != "Z" else []
+        except OSError:
+            pass  # it ended meanwhile
+    return found
+
+
+def _wait_until_gone(pids: Sequence[int]) -> None:
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlives its search"
+        time.sleep(0.02)
+
+
+def _check_total(folder: Path, interrupted: Sequence[int], total: int = 5, name: str = NAME) -> None:
+    trials = _trials(folder, name)
     trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     broken = [t for t in trials if t.user_attrs.get("interrupted")]
-    assert len(trained) == 5
-    assert len(broken) == interrupted
+    assert len(trained) == total
+    assert len(broken) in interrupted
     assert all(t.state == TrialState.FAIL for t in broken)
-    assert len(trials) == 5 + interrupted
+    assert len(trials) == total + len(broken)
     for lost in broken:
         (again,) = [t for t in trials if t.user_attrs.get("retry_of") == lost.number]
         assert again.params == lost.params
         assert again.user_attrs["seed"] == lost.user_attrs["seed"]
-    assert load_step(folder / "studies" / f"{NAME}.yaml").result is not None
+    assert load_step(folder / "studies" / f"{name}.yaml").result is not None
 
 
 @pytest.mark.slow
-def test_kill_9_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=LINUX)])
+def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
+    words = [*SEARCH, "--workers", str(workers)]
     for finished in (1, 3):
-        with _started(tmp_path, *SEARCH) as process:
+        with _started(tmp_path, *words) as process:
             _wait_for_a_running_trial(tmp_path, process, finished)
+            started = _workers(process.pid) if workers > 1 else []
+            assert len(started) == (workers if workers > 1 else 0)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
-    ended = _run(tmp_path, *SEARCH)
+            _wait_until_gone(started)
+    ended = _run(tmp_path, *words)
     assert ended.returncode == 0, ended.stderr
     assert "run again: trial" in ended.stdout
-    _check_total(tmp_path, interrupted=2)
+    _check_total(tmp_path, interrupted=range(2, 2 * workers + 1))
+
+
+@LINUX
+@pytest.mark.slow
+def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    """One search of 20 trials, whose workers are killed 20 times: idle, starting, training."""
+    kills, total, name = 20, 20, "mnist-5k-1000-drill1-2epochs"
+    words = ["--dataset", "mnist-5k", "--trials", str(total), "--epochs", "2", "--budget", "1000"]
+    chance = random.Random(0)
+    with _started(tmp_path, *words, "--baselines", "none", "--pruner", "none", "--workers", "2") as process:
+        for killed in range(kills):
+            until = time.monotonic() + chance.uniform(0, 4)
+            while time.monotonic() < until or not _workers(process.pid):
+                assert process.poll() is None, process.communicate()
+                # Whatever the machine's speed, the kills come before the search ends.
+                if killed and sum(t.state == TrialState.COMPLETE for t in _trials(tmp_path, name)) > killed:
+                    break
+                time.sleep(0.02)
+            for worker in chance.sample(_workers(process.pid), 1):
+                os.kill(worker, signal.SIGKILL)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert f"{total} trials: {total} complete" in out
+    # A worker may be killed while it has no trial, or be dead already when it is killed.
+    assert kills / 2 <= out.count("was ended by SIGKILL") <= kills
+    _check_total(tmp_path, range(kills + 1), total, name)
 
 
 @pytest.mark.slow
+def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
+    words = ["--trials", "6", "--epochs", "2", "--budget", "1500", "--baselines", "none", "--workers", "1"]
+    studies = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        ended = _run(folder, *words, "--dataset", "mnist-5k")
+        assert ended.returncode == 0, ended.stderr
+        studies.append(_trials(folder, "mnist-5k-1500-drill1-2epochs"))
+
+    def bits(trial: FrozenTrial) -> object:
+        curve = [row[:-1] for row in trial.user_attrs["curve"]]  # without the seconds
+        return trial.params, trial.values, trial.state, trial.user_attrs["seed"], curve
+
+    one, two = ([bits(trial) for trial in study] for study in studies)
+    assert len(one) == 6
+    assert one == two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=LINUX)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
-    with _started(tmp_path, *SEARCH) as process:
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+    with _started(tmp_path, *SEARCH, "--workers", str(workers)) as process:
         _wait_for_a_running_trial(tmp_path, process, 1)
-        process.send_signal(number)
+        started = _workers(process.pid) if workers > 1 else []
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does: workers get it, too
+        else:
+            process.send_signal(number)
         out, err = process.communicate(timeout=60)
+        _wait_until_gone(started)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert re.search(r"interrupted; \d of 5 trials are kept, and the one that was running is queued again", err)
+    running = "the one that was running is" if workers == 1 else "the ones that were running are"
+    assert re.search(rf"interrupted; \d of 5 trials are kept, and {running} queued again", err)
     assert "Best 5 on mnist-5k" in out
     resume = err.strip().splitlines()[-1].strip()
     assert resume.startswith("drill-search --trials 5")
     assert not [t for t in _trials(tmp_path) if t.state == TrialState.RUNNING]
     ended = _run(tmp_path, *resume.split()[1:])
     assert ended.returncode == 0, ended.stderr
-    _check_total(tmp_path, interrupted=1)
+    _check_total(tmp_path, interrupted=range(1, workers + 1))
 
 
 @pytest.mark.slow
 def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
-    with _started(tmp_path, *SEARCH) as process:
+    with _started(tmp_path, *SEARCH, "--workers", "1") as process:
         _wait_for_a_running_trial(tmp_path, process, 0)
         second = _run(tmp_path, *SEARCH)
         assert second.returncode == 2

@@ -1,0 +1,34 @@
+"""Interrupted trials: they end as failed, and their points are queued again."""
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attrs
+from search.history import point_of
+
+
+def requeue_dead(study: optuna.Study) -> list[int]:
+    """Queues the points of trials that a dead process left running; returns their numbers."""
+    dead = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in dead:
+        requeue(study, trial)
+    return [trial.number for trial in dead]
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Ends a running trial as interrupted, and queues its point once.
+
+    The new trial is queued before the old one ends, so that nothing is lost if the process dies between.
+    """
+    point = point_of(trial)
+    complete = len(point) > 0 and attrs.N_PARAMS in trial.user_attrs
+    queued = any(
+        other.user_attrs.get(attrs.RETRY_OF) == trial.number for other in study.get_trials(deepcopy=False)
+    )
+    # A process that died while it was still proposing leaves half a point, which nobody has seen.
+    if complete and not queued:
+        kept = (attrs.BASELINE, attrs.REPORTED, attrs.EPOCHS, attrs.N_PARAMS, attrs.SEED)
+        carried = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+        study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
+    study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
+    study.tell(trial.number, state=TrialState.FAIL)

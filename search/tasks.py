@@ -1,0 +1,101 @@
+"""What an executor is given and what it says: a training run, and what happens in it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from drill_models.data import ResidentData
+from drill_models.device import DeviceName, Environment, environment, give_back_memory
+from drill_models.step import EpochRecord, Recipe
+from drill_models.train import Diverged, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One training run.
+
+    Attributes:
+        key: What its events are told apart by, a trial's number for example.
+        recipe: What to train.
+        seed: Of the training.
+    """
+
+    key: int
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Began:
+    """A task begins to train."""
+
+    key: int
+    where: Environment
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A task finished an epoch."""
+
+    key: int
+    record: EpochRecord
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task ended by itself: trained to its last epoch, diverged, or failed by an error of the machine."""
+
+    key: int
+    outcome: Literal["complete", "diverged", "failed"]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker died, and with it the task that it had, if any: its `key`."""
+
+    key: int | None
+    reason: str
+
+
+Event = Began | Epoch | Ended | Lost
+
+
+class Trainer(Protocol):
+    """`drill_models.train.train`, or a test's stand-in for it."""
+
+    def __call__(
+        self,
+        recipe: Recipe,
+        data: ResidentData,
+        *,
+        seed: int,
+        device: DeviceName,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[EpochRecord]:
+        """Trains and yields a record after each epoch."""
+
+
+def perform(
+    task: Task,
+    data: ResidentData,
+    device: DeviceName,
+    should_stop: Callable[[], bool],
+    trainer: Trainer = train,
+) -> Iterator[Event]:
+    """Trains a task in this process and says what happens.
+
+    Raises:
+        Interrupted: `should_stop` said yes.
+    """
+    give_back_memory()  # of the task before
+    yield Began(task.key, environment(device))
+    outcome = Ended(task.key, "complete")
+    try:
+        for record in trainer(task.recipe, data, seed=task.seed, device=device, should_stop=should_stop):
+            yield Epoch(task.key, record)
+    except Diverged as error:
+        outcome = Ended(task.key, "diverged", str(error))
+    except (RuntimeError, MemoryError) as error:
+        outcome = Ended(task.key, "failed", f"{type(error).__name__}: {error}"[:500])
+    yield outcome
