@@ -10,11 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-
-import optuna
-import torch
 
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
@@ -79,8 +77,8 @@ def versions() -> dict[str, str | int]:
     return {
         "cores": cores(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "optuna": optuna.__version__,
+        "torch": version("torch"),
+        "optuna": version("optuna"),
     }
 
 

@@ -22,7 +22,6 @@ import functools
 import io
 import itertools
 import math
-import os
 import random
 import sys
 import tempfile
@@ -236,12 +235,14 @@ def measure(config: SearchConfig, size: int, measured: int, trial_seconds: float
     }
 
 
-def fill(config: SearchConfig, trials: Iterator[FrozenTrial], size: int) -> None:
-    """Adds finished trials to the study until it has `size`."""
+def fill(config: SearchConfig, trials: Iterator[FrozenTrial], size: int) -> int:
+    """Adds finished trials to the study until it has `size`, or leaves it where it has more; returns how many."""
     storage = open_storage(parse(str(config.storage)), create=True)
     study = optuna.load_study(study_name=STUDY, storage=storage)
-    study.add_trials(list(itertools.islice(trials, size - tally(study).trained)))
+    present = tally(study).trained
+    study.add_trials(list(itertools.islice(trials, max(0, size - present))))
     storage.engine.dispose()
+    return max(size, present)
 
 
 def main() -> int:
@@ -256,13 +257,12 @@ def main() -> int:
     arguments = parser.parse_args()
     out = arguments.out.absolute() if arguments.out is not None else None
     with one_sentence(), tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        os.chdir(folder)  # a search leaves files below ./studies
-        rows = run(arguments, Path(folder), out)
-        os.chdir("/")
-    return 0 if rows else 1
+        with contextlib.chdir(folder):  # a search leaves files below ./studies
+            run(arguments, Path.cwd(), out)
+    return 0
 
 
-def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> list[dict[str, Any]]:
+def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
     """Measures each size and prints its row."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     budget = Budget(max_params=arguments.budget)
@@ -294,11 +294,11 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> list[d
     )
     rows: list[dict[str, Any]] = []
     for size in sorted(arguments.sizes):
-        fill(config, trials, size)
-        row = measure(config, size, arguments.measured, arguments.trial_seconds, arguments.workers)
+        filled = fill(config, trials, size)
+        row = measure(config, filled, arguments.measured, arguments.trial_seconds, arguments.workers)
         rows.append(row)
         print(
-            f"{size:6,}  "
+            f"{filled:6,}  "
             + "".join(f"{row['parts_ms'][part]:11.1f}" for part in PARTS)
             + f"{row['sum_ms']:8.1f} {row['share']:6.2%} {row['main_busy']:10.2%} {row['epochs']:7.1f} "
             f"{row['pruned']:4}/{row['measured']} {row['first_ms']:6.0f}",
@@ -306,7 +306,6 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> list[d
         )
         settings = {"budget": arguments.budget, "trial_seconds": arguments.trial_seconds}
         write_json(out, {"settings": settings, "versions": versions(), "sizes": rows})
-    return rows
 
 
 if __name__ == "__main__":
