@@ -8,8 +8,9 @@ goes on), and the next `--measured` trials are timed.
 
 Prints the mean ms of a trial by part (all epochs of it together), and the share of the machine's time, which
 assumes that training takes `--trial-seconds` of one core for all epochs, less for a pruned trial, and that
-nothing else waits meanwhile. "main busy" is how much of its time the one process that asks and tells is at
-work while `--workers` cores train: at 100 % it would be the limit.
+nothing else waits meanwhile. "cpu" is how much of the sum this process computed: it leaves out waiting for the
+disk and for other work on the machine. "main busy" is how much of its time the one process that asks and tells
+is at work while `--workers` cores train: at 100 % it would be the limit.
 
     python tests/benchmarks/search_overhead.py [--sizes 10 100 1000 5000] [--measured 20] [--budget 10000]
         [--trial-seconds 40] [--folder DIR] [--out FILE.json]
@@ -124,11 +125,13 @@ class TimedDisplay(SearchDisplay):
         super().__init__(console, trials=trials, epochs=DEFAULT_EPOCHS, target=0.994)
         self._clock = clock
         self.ends: list[float] = []
+        self.cpu: list[float] = []
         self.spent: list[dict[str, float]] = []
         self.trials: list[FrozenTrial] = []
 
     def _note(self) -> None:
         self.ends.append(time.perf_counter())
+        self.cpu.append(time.process_time())
         self.spent.append(dict(self._clock.spent))
 
     def opened(self, opened: Opened) -> None:
@@ -227,6 +230,7 @@ def measure(config: SearchConfig, size: int, measured: int, trial_seconds: float
         "first_ms": 1000 * (first - opened),
         "parts_ms": {name: 1000 * seconds / len(trials) for name, seconds in parts.items()},
         "sum_ms": 1000 * overhead,
+        "cpu_ms": 1000 * (display.cpu[-1] - display.cpu[1]) / len(trials),
         "epochs": epochs,
         "pruned": sum(trial.state == TrialState.PRUNED for trial in trials),
         "measured": len(trials),
@@ -290,7 +294,9 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
         f"trial train for {arguments.trial_seconds:g} s"
     )
     print(
-        "trials  " + "".join(f"{part:>11}" for part in PARTS) + "     sum  share  main busy  epochs  pruned  first"
+        "trials  "
+        + "".join(f"{part:>11}" for part in PARTS)
+        + "     sum     cpu  share  main busy  epochs  pruned  first"
     )
     rows: list[dict[str, Any]] = []
     for size in sorted(arguments.sizes):
@@ -300,8 +306,9 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
         print(
             f"{filled:6,}  "
             + "".join(f"{row['parts_ms'][part]:11.1f}" for part in PARTS)
-            + f"{row['sum_ms']:8.1f} {row['share']:6.2%} {row['main_busy']:10.2%} {row['epochs']:7.1f} "
-            f"{row['pruned']:4}/{row['measured']} {row['first_ms']:6.0f}",
+            + f"{row['sum_ms']:8.1f} {row['cpu_ms']:7.1f} {row['share']:6.2%} "
+            f"{row['main_busy']:10.2%} {row['epochs']:7.1f} {row['pruned']:4}/{row['measured']} "
+            f"{row['first_ms']:6.0f}",
             flush=True,
         )
         settings = {"budget": arguments.budget, "trial_seconds": arguments.trial_seconds}
