@@ -1,0 +1,319 @@
+"""What a search takes beside training: sampler, pruner, storage and display, by the size of the study.
+
+The search itself runs (`search.session.search`, with the panel of a terminal, SQLite in a file, TPE held to
+the budget, the gentle pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
+Studies are filled with random points that fit the budget and curves of that kind, half of them pruned, up to
+each size. Then one trial is asked for that is not counted (its sampler reads all others, as when a search
+goes on), and the next `--measured` trials are timed.
+
+Prints the mean ms of a trial by part (all epochs of it together), and the share of the machine's time, which
+assumes that training takes `--trial-seconds` of one core for all epochs, less for a pruned trial, and that
+nothing else waits meanwhile. "cpu" is how much of the sum this process computed: it leaves out waiting for the
+disk and for other work on the machine. "main busy" is how much of its time the one process that asks and tells
+is at work while `--workers` cores train: at 100 % it would be the limit.
+
+    python tests/benchmarks/search_overhead.py [--sizes 10 100 1000 5000] [--measured 20] [--budget 10000]
+        [--trial-seconds 40] [--folder DIR] [--out FILE.json]
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import math
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import optuna
+from bench import add_shared_options, cores, one_sentence, versions, write_json
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from drill_models.step import EpochRecord, Recipe
+from search import attrs
+from search.config import DEFAULT_EPOCHS, SearchConfig
+from search.constraints import with_constraints
+from search.display import SearchDisplay
+from search.history import pack_curve, tally, value_of
+from search.sampler import BudgetSampler, base_sampler
+from search.session import Opened, search
+from search.storage import open_storage, parse
+from spaces.budget import Budget
+from spaces.budgeted import BudgetedSpace
+from spaces.drill import DrillSpace
+from spaces.skeletons import load_skeletons
+
+R = TypeVar("R")
+
+STUDY = "overhead"
+PARTS = ("ask", "report", "prune", "attributes", "tell", "display", "rest")
+TRAINING = "training"
+
+
+class Clock:
+    """Seconds by part; what a part calls that is a part itself counts there only."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Counts what runs within it."""
+        started = time.perf_counter()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            whole = time.perf_counter() - started
+            self.spent[name] += whole - self._inner.pop()
+            self._inner[-1] += whole
+
+    def timed(self, name: str, function: Callable[..., R]) -> Callable[..., R]:
+        """The function, counted as a part."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> R:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return call
+
+    def __enter__(self) -> "Clock":
+        """Times what the runner calls, and puts made-up training in the place of the real one."""
+        self._patches = contextlib.ExitStack()
+        for owner, method, part in (
+            (optuna.Study, "ask", "ask"),
+            (optuna.Study, "tell", "tell"),
+            (optuna.Trial, "report", "report"),
+            (optuna.Trial, "should_prune", "prune"),
+            (optuna.Trial, "set_user_attr", "attributes"),
+            (optuna.Trial, "set_constraint", "attributes"),
+        ):
+            patched = mock.patch.object(owner, method, self.timed(part, getattr(owner, method)))
+            self._patches.enter_context(patched)
+        self._patches.enter_context(mock.patch("search.runner.train", self.train))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._patches.close()
+
+    def train(self, recipe: Recipe, data: object, *, seed: int, **others: object) -> Iterator[EpochRecord]:
+        """Stands for `drill_models.train.train`."""
+        records = iter(curve(recipe.training.epochs, random.Random(seed)))
+        while True:
+            with self.part(TRAINING):
+                record = next(records, None)
+            if record is None:
+                return
+            yield record
+
+
+class TimedDisplay(SearchDisplay):
+    """The display, timed, that notes when trials end."""
+
+    def __init__(self, clock: Clock, console: Console, *, trials: int) -> None:
+        super().__init__(console, trials=trials, epochs=DEFAULT_EPOCHS, target=0.994)
+        self._clock = clock
+        self.ends: list[float] = []
+        self.cpu: list[float] = []
+        self.spent: list[dict[str, float]] = []
+        self.trials: list[FrozenTrial] = []
+
+    def _note(self) -> None:
+        self.ends.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+        self.spent.append(dict(self._clock.spent))
+
+    def opened(self, opened: Opened) -> None:
+        super().opened(opened)
+        self._note()
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        with self._clock.part("display"):
+            super().started(trial, n_params, epochs)
+
+    def epoch(self, record: EpochRecord) -> None:
+        with self._clock.part("display"):
+            super().epoch(record)
+
+    def ended(self, trial: FrozenTrial) -> None:
+        with self._clock.part("display"):
+            super().ended(trial)
+        self.trials.append(trial)
+        self._note()
+
+
+def curve(epochs: int, rng: random.Random) -> list[EpochRecord]:
+    """An error that falls from a half to a random end, with noise."""
+    end, speed = 0.006 * math.exp(rng.gauss(0, 0.8)), rng.uniform(0.6, 2.0)
+    records = []
+    for epoch in range(1, epochs + 1):
+        error = (end + 0.5 * math.exp(-epoch / speed)) * math.exp(rng.gauss(0, 0.1))
+        right = round(max(0.0, 1 - error), 6)
+        records.append(
+            EpochRecord(
+                epoch=epoch,
+                lr=0.1,
+                train_loss=round(3 * error, 6),
+                train_accuracy=right,
+                val_loss=round(3 * error, 6),
+                val_accuracy=right,
+                seconds=2.5,
+            )
+        )
+    return records
+
+
+def finished_trials(space: DrillSpace, budget: Budget, rng: random.Random) -> Iterator[FrozenTrial]:
+    """Trials as a search leaves them behind, one after the other for ever; half of them pruned."""
+    sampler = BudgetSampler(base_sampler("random", rng.randrange(2**31)), BudgetedSpace(space, budget))
+    study = optuna.create_study(sampler=sampler)
+    for number in itertools.count():
+        point = study.ask(dict(space.distributions)).params
+        pruned = rng.random() < 0.5
+        records = curve(DEFAULT_EPOCHS, rng)[: rng.randint(5, 10) if pruned else DEFAULT_EPOCHS]
+        excess = budget.excess(space.model(point))
+        yield optuna.create_trial(
+            state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+            value=records[-1].val_accuracy if pruned else value_of(records),
+            params=point,
+            distributions=dict(space.distributions),
+            intermediate_values={record.epoch: record.val_accuracy for record in records},
+            user_attrs={
+                attrs.SEED: number,
+                attrs.N_PARAMS: excess["n_params"] + budget.max_params,
+                attrs.CURVE: pack_curve(records),
+                attrs.ENVIRONMENT: {"device": "cpu", "threads": 1, "torch": "2"},
+            },
+            system_attrs=with_constraints(excess),
+        )
+
+
+def sitting(config: SearchConfig, clock: Clock, trials: int) -> TimedDisplay:
+    """Runs the search until the study has so many trials; its display says what happened when."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with TimedDisplay(clock, console, trials=trials) as display:
+        search(dataclasses.replace(config, trials=trials), display, lambda: False)
+    if TRAINING not in clock.spent:
+        raise SystemExit(
+            "the search did not train by search.runner.train, which is made up here; nothing is timed"
+        )
+    return display
+
+
+def measure(config: SearchConfig, size: int, measured: int, trial_seconds: float, workers: int) -> dict[str, Any]:
+    """Times so many trials of a study that has `size`."""
+    with Clock() as clock:
+        display = sitting(config, clock, size + 1 + measured)
+    opened, first, last = display.ends[0], display.ends[1], display.ends[-1]
+    before, after = display.spent[1], display.spent[-1]
+    spent = {name: after[name] - before.get(name, 0.0) for name in after}
+    trials = display.trials[1:]
+    epochs = sum(len(trial.intermediate_values) for trial in trials) / len(trials)
+    whole = (last - first) - spent.pop(TRAINING)
+    parts = {name: spent.get(name, 0.0) for name in PARTS}
+    parts["rest"] = whole - sum(spent.values())
+    overhead = whole / len(trials)
+    training = trial_seconds * epochs / config.epochs
+    return {
+        "size": size,
+        "first_ms": 1000 * (first - opened),
+        "parts_ms": {name: 1000 * seconds / len(trials) for name, seconds in parts.items()},
+        "sum_ms": 1000 * overhead,
+        "cpu_ms": 1000 * (display.cpu[-1] - display.cpu[1]) / len(trials),
+        "epochs": epochs,
+        "pruned": sum(trial.state == TrialState.PRUNED for trial in trials),
+        "measured": len(trials),
+        "share": overhead / (overhead + training),
+        "main_busy": min(1.0, workers * overhead / (overhead + training)),
+    }
+
+
+def fill(config: SearchConfig, trials: Iterator[FrozenTrial], size: int) -> int:
+    """Adds finished trials to the study until it has `size`, or leaves it where it has more; returns how many."""
+    storage = open_storage(parse(str(config.storage)), create=True)
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    present = tally(study).trained
+    study.add_trials(list(itertools.islice(trials, max(0, size - present))))
+    storage.engine.dispose()
+    return max(size, present)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 5000], help="rising")
+    parser.add_argument("--measured", type=int, default=20, help="trials that are timed at each size")
+    parser.add_argument("--budget", type=int, default=10_000)
+    parser.add_argument("--trial-seconds", type=float, default=40, help="of one core, for all epochs")
+    parser.add_argument("--workers", type=int, default=cores(), help="trials that train at the same time")
+    parser.add_argument("--folder", type=Path, help="where the database lies; default: a temporary folder")
+    add_shared_options(parser)
+    arguments = parser.parse_args()
+    out = arguments.out.absolute() if arguments.out is not None else None
+    with one_sentence(), tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        with contextlib.chdir(folder):  # a search leaves files below ./studies
+            run(arguments, Path.cwd(), out)
+    return 0
+
+
+def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
+    """Measures each size and prints its row."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    budget = Budget(max_params=arguments.budget)
+    skeletons = load_skeletons()
+    here: dict[str, Any] = {}
+    if "workers" in {field.name for field in dataclasses.fields(SearchConfig)}:
+        here["workers"] = 1  # made-up training happens in this process
+    config = SearchConfig(
+        budget=budget,
+        skeletons=skeletons,
+        dataset="mnist-5k",
+        offline=True,
+        device="cpu",
+        baselines=("none",),
+        storage=f"sqlite:///{folder}/overhead.db",
+        study=STUDY,
+        out=folder / "best.yaml",
+        **here,
+    )
+    with Clock() as clock:
+        sitting(config, clock, 1)  # makes the study
+    trials = finished_trials(DrillSpace(skeletons), budget, random.Random(0))
+    print(
+        f"ms of a trial by part, {arguments.measured} trials each; share of wall time where all epochs of a "
+        f"trial train for {arguments.trial_seconds:g} s"
+    )
+    print(
+        "trials  "
+        + "".join(f"{part:>11}" for part in PARTS)
+        + "     sum     cpu  share  main busy  epochs  pruned  first"
+    )
+    rows: list[dict[str, Any]] = []
+    for size in sorted(arguments.sizes):
+        filled = fill(config, trials, size)
+        row = measure(config, filled, arguments.measured, arguments.trial_seconds, arguments.workers)
+        rows.append(row)
+        print(
+            f"{filled:6,}  "
+            + "".join(f"{row['parts_ms'][part]:11.1f}" for part in PARTS)
+            + f"{row['sum_ms']:8.1f} {row['cpu_ms']:7.1f} {row['share']:6.2%} "
+            f"{row['main_busy']:10.2%} {row['epochs']:7.1f} {row['pruned']:4}/{row['measured']} "
+            f"{row['first_ms']:6.0f}",
+            flush=True,
+        )
+        settings = {"budget": arguments.budget, "trial_seconds": arguments.trial_seconds}
+        write_json(out, {"settings": settings, "versions": versions(), "sizes": rows})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
