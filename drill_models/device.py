@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,49 @@ import torch
 from drill_models.errors import DrillError
 
 DeviceName = Literal["cpu", "cuda"]
+EngineOption = Literal["auto", "native", "torch"]
+EngineName = Literal["native", "torch"]
+PrecisionOption = Literal["auto", "fp32", "bf16"]
+PrecisionName = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """What trains a network.
+
+    Attributes:
+        device: Where.
+        engine: `native`, own kernels on the CPU; `torch`, PyTorch's layers; `auto`, the own kernels where they
+            cover the network, else PyTorch's.
+        precision: `bf16` multiplies in bfloat16, by PyTorch's autocast.
+    """
+
+    device: DeviceName = "cpu"
+    engine: EngineOption = "auto"
+    precision: PrecisionName = "fp32"
+
+
+def resolve_backend(
+    device: Literal["auto", "cpu", "cuda"], engine: EngineOption, precision: PrecisionOption
+) -> Backend:
+    """What `auto` means here: the GPU where there is one, and fp32.
+
+    Raises:
+        DrillError: What was asked for is not to be had, or does not go together.
+    """
+    where = resolve_device(device)
+    if precision == "auto":
+        precision = "fp32"
+    if engine == "native":
+        if where == "cuda":
+            raise DrillError("--engine native trains on the CPU only; use --engine torch or --device cpu")
+        if precision == "bf16":
+            raise DrillError("--engine native trains in fp32 only; use --engine torch or --precision fp32")
+        if find_spec("llvmlite") is None:
+            raise DrillError("--engine native needs the package llvmlite, which is not installed here")
+    if where == "cuda" or precision == "bf16" or find_spec("llvmlite") is None:
+        engine = "torch"
+    return Backend(device=where, engine=engine, precision=precision)
 
 
 def resolve_device(wanted: Literal["auto", "cpu", "cuda"]) -> DeviceName:
@@ -37,16 +81,15 @@ class Environment:
         device: Where it trained.
         threads: Of PyTorch, on the CPU.
         torch: Version of PyTorch.
+        engine: Own kernels, or PyTorch's layers.
+        precision: Of multiplications.
     """
 
     device: DeviceName
     threads: int
     torch: str
-
-
-def environment(device: DeviceName) -> Environment:
-    """What a run in this process runs on."""
-    return Environment(device=device, threads=torch.get_num_threads(), torch=torch.__version__)
+    engine: EngineName = "torch"
+    precision: PrecisionName = "fp32"
 
 
 def usable_cores() -> int:

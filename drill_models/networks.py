@@ -5,20 +5,16 @@ numbers differ. The own kernels are made for tiny networks and one thread.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drill_models.build import build
-from drill_models.device import DeviceName
+from drill_models.device import Backend, EngineName, Environment
 from drill_models.errors import DrillError
 from drill_models.step import ModelConfig
-
-EngineOption = Literal["auto", "native", "torch"]
-EngineName = Literal["native", "torch"]
 
 
 class Network(Protocol):
@@ -43,37 +39,56 @@ class Network(Protocol):
         """The network as it is now, as PyTorch's layers."""
 
 
-def make_network(
-    model: ModelConfig, *, device: DeviceName, engine: EngineOption, max_batch: int, seed: int
-) -> Network:
+def engine_for(model: ModelConfig, backend: Backend) -> EngineName:
+    """The engine that trains a network.
+
+    Raises:
+        DrillError: `native` was asked for and does not cover the network.
+    """
+    if backend.engine == "torch" or backend.device != "cpu" or backend.precision != "fp32":
+        return "torch"
+    from drill_models.native.plan import Unsupported, make_plan
+
+    try:
+        make_plan(model)
+    except Unsupported as error:
+        if backend.engine == "native":
+            raise DrillError(f"--engine native does not cover this network: {error}") from error
+        return "torch"
+    return "native"
+
+
+def environment(model: ModelConfig, backend: Backend) -> Environment:
+    """What a run of a network in this process runs on."""
+    engine = engine_for(model, backend)
+    return Environment(
+        device=backend.device,
+        # The own kernels run on one thread, whatever PyTorch has.
+        threads=1 if engine == "native" else torch.get_num_threads(),
+        torch=torch.__version__,
+        engine=engine,
+        precision=backend.precision,
+    )
+
+
+def make_network(model: ModelConfig, backend: Backend, *, max_batch: int, seed: int) -> Network:
     """Builds a network from torch's global random state.
 
     Args:
         model: What to build.
-        device: Where to train.
-        engine: `auto` takes the own kernels on the CPU, where they cover the network.
+        backend: What trains it.
         max_batch: Images in the largest batch.
         seed: Of dropout's masks.
 
     Raises:
-        DrillError: `native` was asked for and cannot be had.
+        DrillError: `native` was asked for and does not cover the network.
     """
-    net = build(model).to(device)
-    if engine == "torch" or (engine == "auto" and (device != "cpu" or find_spec("llvmlite") is None)):
-        return TorchNetwork(net)
-    if device != "cpu":
-        raise DrillError("--engine native runs on the CPU only; use --engine torch or --device cpu")
-    if find_spec("llvmlite") is None:
-        raise DrillError("--engine native needs the package llvmlite, which is not installed here")
+    net = build(model)
+    if engine_for(model, backend) == "torch":
+        return TorchNetwork(net.to(backend.device), backend)
     from drill_models.native.network import NativeNetwork
-    from drill_models.native.plan import Unsupported
 
-    try:
-        return NativeNetwork(model, net, max_batch=max_batch, seed=seed)
-    except Unsupported as error:
-        if engine == "native":
-            raise DrillError(f"--engine native does not cover this network: {error}") from error
-        return TorchNetwork(net)
+    return NativeNetwork(model, net, max_batch=max_batch, seed=seed)
 
 
 class TorchNetwork:
@@ -81,8 +96,9 @@ class TorchNetwork:
 
     engine: EngineName = "torch"
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, backend: Backend) -> None:
         self._net = net
+        self._autocast = torch.autocast(backend.device, torch.bfloat16, enabled=backend.precision == "bf16")
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
@@ -91,7 +107,9 @@ class TorchNetwork:
     def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """One pass forward and back."""
         self._net.train()
-        scores = self._net(images)
+        with self._autocast:
+            scores = self._net(images)
+        scores = scores.float()
         loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
         self._net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -101,7 +119,8 @@ class TorchNetwork:
     def scores(self, images: Tensor) -> Tensor:
         """(N, logits), in evaluation mode."""
         self._net.eval()
-        return self._net(images)  # type: ignore[no-any-return]
+        with self._autocast:
+            return self._net(images).float()  # type: ignore[no-any-return]
 
     def module(self) -> nn.Module:
         """The network itself."""

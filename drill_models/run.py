@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from drill_models.data import ResidentData, full_data, validation_data
-from drill_models.device import DeviceName, Environment, environment
+from drill_models.device import Backend, Environment
+from drill_models.networks import environment
 from drill_models.resolve import Resolved
 from drill_models.step import EpochRecord, Recipe, Run, last_three_mean
-from drill_models.train import train
+from drill_models.train import DEFAULT_BACKEND, train
 
 
 def load(resolved: Resolved, *, full: bool) -> ResidentData:
@@ -24,7 +25,7 @@ def run(
     *,
     full: bool,
     seed: int,
-    device: DeviceName,
+    backend: Backend = DEFAULT_BACKEND,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -35,10 +36,10 @@ def run(
         Diverged: The loss became infinite or NaN.
     """
     records = []
-    for record in train(recipe, data, seed=seed, device=device, should_stop=should_stop):
+    for record in train(recipe, data, seed=seed, backend=backend, should_stop=should_stop):
         records.append(record)
         on_epoch(record)
-    return recorded_run(records, full=full, seed=seed, where=environment(device))
+    return recorded_run(records, full=full, seed=seed, where=environment(recipe.model, backend))
 
 
 def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where: Environment) -> Run:
@@ -50,6 +51,8 @@ def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where
         device=where.device,
         threads=where.threads,
         torch=where.torch,
+        engine=where.engine,
+        precision=where.precision,
         value=round(last_three_mean(accuracies), 6),
         best_epoch=accuracies.index(max(accuracies)) + 1,
         seconds=round(sum(record.seconds for record in records), 1),

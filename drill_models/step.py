@@ -349,6 +349,10 @@ class Run(Part):
     device: Literal["cpu", "cuda"]
     threads: int = Field(ge=1)
     torch: Text = Field(description="Version of PyTorch.")
+    engine: Literal["native", "torch"] = Field(
+        default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
+    )
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of multiplications.")
     value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
     best_epoch: int = Field(ge=1)
     seconds: float = Field(ge=0)

@@ -12,8 +12,8 @@ from torch.optim import lr_scheduler
 
 from drill_models.augment import augment_batch
 from drill_models.data import Images, ResidentData
-from drill_models.device import DeviceName
-from drill_models.networks import EngineOption, Network, make_network
+from drill_models.device import Backend
+from drill_models.networks import Network, make_network
 from drill_models.step import (
     SGD,
     Adam,
@@ -34,6 +34,9 @@ EVAL_BATCH = 1000
 """Images a batch in evaluation."""
 
 
+DEFAULT_BACKEND = Backend()
+
+
 class Interrupted(Exception):
     """Training was asked to stop in the middle of an epoch."""
 
@@ -47,8 +50,7 @@ def train(
     data: ResidentData,
     *,
     seed: int,
-    device: DeviceName = "cpu",
-    engine: EngineOption = "auto",
+    backend: Backend = DEFAULT_BACKEND,
     should_stop: Callable[[], bool] = lambda: False,
     keep: Callable[[nn.Module], None] = lambda net: None,
 ) -> Iterator[EpochRecord]:
@@ -60,8 +62,7 @@ def train(
         recipe: Network and training settings.
         data: Training and held-out images; held-out images are only looked at, after each epoch.
         seed: Decides weights, order of images, augmentation and dropout.
-        device: Where to train; `data` may lie elsewhere and is moved.
-        engine: Own kernels or PyTorch's layers; `auto` takes the own ones where they can be had.
+        backend: What trains; `data` may lie on another device and is moved.
         should_stop: Asked before each batch.
         keep: Given the trained network once, after the last epoch.
 
@@ -69,12 +70,13 @@ def train(
         Interrupted: `should_stop` said yes.
         Diverged: The loss became infinite or NaN.
     """
+    device = backend.device
     data = data.to(device)
     torch.manual_seed(seed)
     draws = torch.Generator().manual_seed(seed)
     config = recipe.training
     batches = _batches(torch.arange(len(data.train)), config.batch_size)
-    network = make_network(recipe.model, device=device, engine=engine, max_batch=max(map(len, batches)), seed=seed)
+    network = make_network(recipe.model, backend, max_batch=max(map(len, batches)), seed=seed)
     optimizer = _optimizer(config.optimizer, network.parameters())
     per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, len(batches))
     for epoch in range(1, config.epochs + 1):

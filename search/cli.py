@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
-from search.names import DEVICE_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
@@ -34,6 +34,15 @@ Data = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", envvar="DRILL_OFFLINE", help="Never download data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="auto, native (own kernels, CPU) or torch. auto: native where it covers the network."
+    ),
+]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto, fp32 or bf16 (which PyTorch trains in). auto: fp32.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core, with CUDA one a GPU."),
@@ -77,6 +86,8 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     workers: Workers = None,
     storage: Annotated[
         str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
@@ -124,6 +135,8 @@ def search(
         timeout=timeout,
         seed=seed,
         device=device,
+        engine=engine,
+        precision=precision,
         workers=workers,
         storage=storage,
         study=study,
@@ -173,6 +186,8 @@ def train(
     data: Data = None,
     offline: Offline = False,
     device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     workers: Workers = None,
     to: Out = None,
 ) -> None:
@@ -182,15 +197,25 @@ def train(
     from search.options import one_of
 
     step = load_step(file)
-    where = one_of("--device", device, DEVICE_OPTIONS)
     if to is not None:
         check_writable(to)
     from search.train_job import run_train_job
 
     finished = run_train_job(
-        step, full=full, seed=seed, seeds=seeds, data=data, offline=offline, device=where, workers=workers, to=to,
-        out=out, err=err,
-    )  # fmt: skip
+        step,
+        full=full,
+        seed=seed,
+        seeds=seeds,
+        data=data,
+        offline=offline,
+        device=one_of("--device", device, DEVICE_OPTIONS),
+        engine=one_of("--engine", engine, ENGINE_OPTIONS),
+        precision=one_of("--precision", precision, PRECISION_OPTIONS),
+        workers=workers,
+        to=to,
+        out=out,
+        err=err,
+    )
     if not finished:
         raise typer.Exit(INTERRUPTED)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drill_models.datasets import DatasetName
-from search.names import DeviceOption, PrunerName, SamplerName
+from search.names import DeviceOption, EngineOption, PrecisionOption, PrunerName, SamplerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
 
@@ -29,6 +29,8 @@ class SearchConfig:
         timeout: Seconds after which no further trial starts, or None.
         seed: Decides proposals and trainings.
         device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `native` or `torch`.
+        precision: `auto`, `fp32` or `bf16`.
         workers: Trials that train at a time, or None for one a usable core, on CUDA one a GPU.
         sampler: What proposes.
         pruner: What stops weak trials.
@@ -51,6 +53,8 @@ class SearchConfig:
     timeout: float | None = None
     seed: int = 0
     device: DeviceOption = "auto"
+    engine: EngineOption = "auto"
+    precision: PrecisionOption = "auto"
     workers: int | None = None
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "gentle"

@@ -10,3 +10,9 @@ PRUNER_NAMES: tuple[PrunerName, ...] = get_args(PrunerName)
 
 DeviceOption = Literal["auto", "cpu", "cuda"]
 DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)
+
+EngineOption = Literal["auto", "native", "torch"]
+ENGINE_OPTIONS: tuple[EngineOption, ...] = get_args(EngineOption)
+
+PrecisionOption = Literal["auto", "fp32", "bf16"]
+PRECISION_OPTIONS: tuple[PrecisionOption, ...] = get_args(PrecisionOption)

@@ -9,7 +9,7 @@ from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from search.config import DEFAULT_BASELINES, SearchConfig
-from search.names import DEVICE_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
 
@@ -48,6 +48,8 @@ def search_config(
     timeout: float | None,
     seed: int,
     device: str,
+    engine: str,
+    precision: str,
     workers: int | None,
     storage: str | None,
     study: str | None,
@@ -80,6 +82,8 @@ def search_config(
         timeout=timeout,
         seed=seed,
         device=one_of("--device", device, DEVICE_OPTIONS),
+        engine=one_of("--engine", engine, ENGINE_OPTIONS),
+        precision=one_of("--precision", precision, PRECISION_OPTIONS),
         workers=workers,
         sampler=one_of("--sampler", sampler, SAMPLER_NAMES),
         pruner=one_of("--pruner", pruner, PRUNER_NAMES),

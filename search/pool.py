@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 import torch
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, threads_each
+from drill_models.device import Backend, threads_each
 from drill_models.errors import DrillError
 from search.tasks import Event, Task
 from search.worker import Worker
@@ -21,19 +21,19 @@ class ProcessPool:
 
     Args:
         data: What to train on; moved to shared memory, so that workers have no copies of it on the CPU.
-        device: Where to train. On CUDA, worker i has the GPU i modulo the number of GPUs.
+        backend: What trains. On CUDA, worker i has the GPU i modulo the number of GPUs.
         workers: Tasks at a time.
 
     Raises:
         DrillError: There is not enough shared memory for the data.
     """
 
-    def __init__(self, data: ResidentData, device: DeviceName, workers: int) -> None:
+    def __init__(self, data: ResidentData, backend: Backend, workers: int) -> None:
         _share(data)
         threads = min(torch.get_num_threads(), threads_each(workers))
-        gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1
+        gpus = max(1, torch.cuda.device_count()) if backend.device == "cuda" else 1
         self._workers = [
-            Worker(i, data, Place(device=device, gpu=i % gpus, threads=threads)) for i in range(workers)
+            Worker(i, data, Place(backend=backend, gpu=i % gpus, threads=threads)) for i in range(workers)
         ]
 
     @property

@@ -5,13 +5,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from drill_models.count import count
-from drill_models.device import default_workers, resolve_device
+from drill_models.device import Backend, default_workers
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.run import load, recorded_run
 from drill_models.step import Caveat, EpochRecord, Recipe, Result, Run, Step
 from drill_models.train import Interrupted
-from search.names import DeviceOption
 from search.tasks import Began, Ended, Epoch, Lost, Task
 from search.workers import Executor, open_executor
 
@@ -29,7 +28,7 @@ def retrain(
     full: bool,
     seed: int | None,
     seeds: int = 1,
-    device: DeviceOption,
+    backend: Backend,
     workers: int | None = None,
     on_data: Callable[[Resolved], None],
     on_epoch: Callable[[int, EpochRecord], None],
@@ -44,7 +43,7 @@ def retrain(
             steps do; else train on 5/6 of them and measure on the rest, as a search does.
         seed: None for the seed of the step's recorded run, or 0 where it has none.
         seeds: How many: `seed` and those that follow it.
-        device: `auto`, `cpu` or `cuda`.
+        backend: What trains.
         workers: Runs at a time; None for one a usable core, on CUDA one a GPU.
         on_data: Called once with the data set that was found.
         on_epoch: Called with seed and record after each epoch.
@@ -54,10 +53,9 @@ def retrain(
         For each seed, in order, the step with the new run in its result.
 
     Raises:
-        DrillError: Data or device are not to be had, or training diverged or failed.
+        DrillError: The data are not to be had, or training diverged or failed.
         Interrupted: `should_stop` said yes.
     """
-    where = resolve_device(device)
     resolved = resolve(step.dataset, source)
     on_data(resolved)
     data = load(resolved, full=full)
@@ -70,8 +68,8 @@ def retrain(
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
-    at_a_time = min(seeds, workers or default_workers(where))
-    with open_executor(data, where, at_a_time, should_stop) as executor:
+    at_a_time = min(seeds, workers or default_workers(backend.device))
+    with open_executor(data, backend, at_a_time, should_stop) as executor:
         try:
             runs = _train_each(step.recipe, chosen, executor, full, on_epoch, source.say, should_stop)
         except DrillError as error:

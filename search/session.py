@@ -9,7 +9,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.data import validation_data
-from drill_models.device import DeviceName, default_workers, resolve_device
+from drill_models.device import Backend, default_workers, resolve_backend
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from search.baselines import Seeded, seed_baselines
@@ -41,7 +41,7 @@ class Opened:
         seeded: What became of the hand steps just now.
         requeued: Trials that a dead process had left running, by number.
         already: Networks trained in earlier sittings.
-        device: Where trials train.
+        backend: What trains trials.
         workers: How many at a time.
     """
 
@@ -52,7 +52,7 @@ class Opened:
     seeded: Seeded
     requeued: list[int]
     already: int
-    device: DeviceName
+    backend: Backend
     workers: int
 
 
@@ -98,7 +98,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         DrillError: Something that the user can mend, in one sentence.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    device = resolve_device(config.device)
+    backend = resolve_backend(config.device, config.engine, config.precision)
     url = parse(config.storage or DEFAULT_STORAGE)
     resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
@@ -127,7 +127,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         requeued = requeue_dead(study)
         seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
         already = tally(study).trained
-        wanted = config.workers or default_workers(device)
+        wanted = config.workers or default_workers(backend.device)
         opened = Opened(
             study=study,
             url=url,
@@ -136,12 +136,12 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             seeded=seeded,
             requeued=requeued,
             already=already,
-            device=device,
+            backend=backend,
             # More than there are trials to train would only take threads from the others.
             workers=max(1, min(wanted, config.trials - already)),
         )
         display.opened(opened)
-        with open_executor(data, device, opened.workers, should_stop) as executor:
+        with open_executor(data, backend, opened.workers, should_stop) as executor:
             finished = run_trials(_job(config, opened), executor, display, should_stop)
         exported = export_best(study, config.out) if ranked(study) else None
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)

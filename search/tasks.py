@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, Environment, environment, give_back_memory
+from drill_models.device import Backend, Environment, give_back_memory
+from drill_models.networks import environment
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, train
 
@@ -70,7 +71,7 @@ class Trainer(Protocol):
         data: ResidentData,
         *,
         seed: int,
-        device: DeviceName,
+        backend: Backend,
         should_stop: Callable[[], bool],
     ) -> Iterator[EpochRecord]:
         """Trains and yields a record after each epoch."""
@@ -79,7 +80,7 @@ class Trainer(Protocol):
 def perform(
     task: Task,
     data: ResidentData,
-    device: DeviceName,
+    backend: Backend,
     should_stop: Callable[[], bool],
     trainer: Trainer = train,
 ) -> Iterator[Event]:
@@ -89,10 +90,10 @@ def perform(
         Interrupted: `should_stop` said yes.
     """
     give_back_memory()  # of the task before
-    yield Began(task.key, environment(device))
+    yield Began(task.key, environment(task.recipe.model, backend))
     outcome = Ended(task.key, "complete")
     try:
-        for record in trainer(task.recipe, data, seed=task.seed, device=device, should_stop=should_stop):
+        for record in trainer(task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop):
             yield Epoch(task.key, record)
     except Diverged as error:
         outcome = Ended(task.key, "diverged", str(error))

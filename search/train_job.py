@@ -4,12 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
 from drill_models.step import EpochRecord, Step
 from drill_models.step_io import save_step
 from drill_models.train import Interrupted
 from search.interrupt import stop_on_signals
-from search.names import DeviceOption
+from search.names import DeviceOption, EngineOption, PrecisionOption
 from search.retrain import comparison, retrain, summary
 from search.tables import epoch_line, small_data_box
 
@@ -23,6 +24,8 @@ def run_train_job(
     data: Path | None,
     offline: bool,
     device: DeviceOption,
+    engine: EngineOption,
+    precision: PrecisionOption,
     workers: int | None,
     to: Path | None,
     out: Console,
@@ -38,6 +41,8 @@ def run_train_job(
         data: Folder of the data sets, or None for `DRILL_DATA` or the cache.
         offline: Never download.
         device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `native` or `torch`.
+        precision: `auto`, `fp32` or `bf16`.
         workers: Runs at a time, or None for the default.
         to: The file to write, or None.
         out: For results.
@@ -49,6 +54,8 @@ def run_train_job(
     Raises:
         DrillError: One sentence for the user.
     """
+
+    backend = resolve_backend(device, engine, precision)
 
     def say(line: str) -> None:
         err.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -70,7 +77,7 @@ def run_train_job(
                 full=full,
                 seed=seed,
                 seeds=seeds,
-                device=device,
+                backend=backend,
                 workers=workers,
                 on_data=on_data,
                 on_epoch=on_epoch,

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, keep_freed_memory
+from drill_models.device import Backend, keep_freed_memory
 from drill_models.train import Interrupted, train
 from search.tasks import Task, Trainer, perform
 
@@ -30,12 +30,12 @@ class Place:
     """Where a worker trains.
 
     Attributes:
-        device: `cpu` or `cuda`.
+        backend: What trains.
         gpu: Number of the GPU; without meaning on the CPU.
         threads: Of PyTorch.
     """
 
-    device: DeviceName
+    backend: Backend
     gpu: int
     threads: int
 
@@ -52,13 +52,13 @@ def main(connection: Connection, data: ResidentData, place: Place) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(place.threads)
     keep_freed_memory()
-    if place.device == "cuda":
+    if place.backend.device == "cuda":
         torch.cuda.set_device(place.gpu)
         data = data.to("cuda")
-    serve(connection, data, place.device)
+    serve(connection, data, place.backend)
 
 
-def serve(connection: Connection, data: ResidentData, device: DeviceName, trainer: Trainer = train) -> None:
+def serve(connection: Connection, data: ResidentData, backend: Backend, trainer: Trainer = train) -> None:
     """Trains what comes, until the main process is gone."""
     inbox = _Inbox(connection)
     # The main process is gone: nobody is left to say anything to.
@@ -66,7 +66,7 @@ def serve(connection: Connection, data: ResidentData, device: DeviceName, traine
         while True:
             task = inbox.next_task()
             with suppress(Interrupted):
-                for event in perform(task, data, device, inbox.stopper(task.key), trainer):
+                for event in perform(task, data, backend, inbox.stopper(task.key), trainer):
                     connection.send(event)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, keep_freed_memory, limit_threads
+from drill_models.device import Backend, keep_freed_memory, limit_threads
 from drill_models.train import train
 from search.pool import ProcessPool
 from search.tasks import Ended, Event, Task, Trainer, perform
@@ -46,7 +46,7 @@ class InProcess:
 
     Args:
         data: What to train on.
-        device: Where.
+        backend: What trains.
         should_stop: Asked before each batch.
         trainer: What trains; tests give another.
     """
@@ -54,12 +54,12 @@ class InProcess:
     def __init__(
         self,
         data: ResidentData,
-        device: DeviceName,
+        backend: Backend,
         should_stop: Callable[[], bool],
         trainer: Trainer = train,
     ) -> None:
-        self._data = data.to(device)
-        self._device = device
+        self._data = data.to(backend.device)
+        self._backend = backend
         self._should_stop = should_stop
         self._trainer = trainer
         self._key: int | None = None
@@ -75,7 +75,7 @@ class InProcess:
         if self._key is not None:
             raise ValueError(f"task {self._key} still trains")
         self._key = task.key
-        self._events = perform(task, self._data, self._device, self._should_stop, self._trainer)
+        self._events = perform(task, self._data, self._backend, self._should_stop, self._trainer)
 
     def stop(self, key: int) -> None:
         """Drops the task."""
@@ -100,7 +100,7 @@ class InProcess:
 
 @contextmanager
 def open_executor(
-    data: ResidentData, device: DeviceName, workers: int, should_stop: Callable[[], bool]
+    data: ResidentData, backend: Backend, workers: int, should_stop: Callable[[], bool]
 ) -> Iterator[Executor]:
     """An executor for so many tasks at a time; one task at a time needs no other process.
 
@@ -111,9 +111,9 @@ def open_executor(
     if workers == 1:
         limit_threads(1)
         keep_freed_memory()
-        executor = InProcess(data, device, should_stop)
+        executor = InProcess(data, backend, should_stop)
     else:
-        executor = ProcessPool(data, device, workers)
+        executor = ProcessPool(data, backend, workers)
     try:
         yield executor
     finally:

@@ -7,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from drill_models.data import ResidentData
+from drill_models.device import Backend
 from drill_models.step import EpochRecord
 from drill_models.train import train
 from search.runner import Job, Watcher, run_trials
@@ -52,4 +53,4 @@ def run_here(
     job: Job, data: ResidentData, watcher: Watcher, should_stop: Callable[[], bool], trainer: Trainer = train
 ) -> bool:
     """Runs a job in this process."""
-    return run_trials(job, InProcess(data, "cpu", should_stop, trainer), watcher, should_stop)
+    return run_trials(job, InProcess(data, Backend(), should_stop, trainer), watcher, should_stop)

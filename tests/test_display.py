@@ -6,6 +6,7 @@ from rich.console import Console
 from sqlalchemy.engine import make_url
 
 from drill_models.data import ResidentData
+from drill_models.device import Backend
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
@@ -37,7 +38,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 seeded=Seeded(queued=("e-codes 4",), over_budget=("a-runs 1",)),
                 requeued=[7],
                 already=2,
-                device="cpu",
+                backend=Backend(),
                 workers=1,
             )
         )
@@ -84,7 +85,7 @@ def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentDa
                 seeded=Seeded(queued=(), over_budget=()),
                 requeued=[],
                 already=0,
-                device="cpu",
+                backend=Backend(),
                 workers=10,
             )
         )

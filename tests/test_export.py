@@ -6,6 +6,7 @@ import optuna
 import pytest
 
 from drill_models.data import ResidentData
+from drill_models.device import Backend
 from drill_models.errors import StudyError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource
@@ -75,7 +76,7 @@ def _train_again(step: Step, *, full: bool = False) -> Step:
         DataSource(offline=True),
         full=full,
         seed=None,
-        device="cpu",
+        backend=Backend(),
         on_data=lambda resolved: None,
         on_epoch=lambda seed, record: None,
         should_stop=lambda: False,

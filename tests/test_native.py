@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from drill_models.build import build
 from drill_models.data import ResidentData
+from drill_models.device import Backend, EngineName
 from drill_models.dropout import MaskDropout
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
@@ -34,6 +35,7 @@ from drill_models.train import train
 from tests.strategies import models
 
 _OPERATIONS: tuple[Operation, ...] = ("batch_norm", "relu", "dropout")
+ENGINES: tuple[EngineName, ...] = ("native", "torch")
 ORDERS: list[tuple[Operation, ...]] = [order for n in range(4) for order in itertools.permutations(_OPERATIONS, n)]
 
 HEADS: list[Head] = [
@@ -175,15 +177,15 @@ def test_pooling_twice_is_pooling_once_and_first_is_not_covered() -> None:
     first = ModelConfig(blocks=(PoolBlock(kind="pool", size=2), ConvBlock(channels=12)), head=GapHead())
     with pytest.raises(Unsupported):
         make_plan(first)
-    fallback = make_network(first, device="cpu", engine="auto", max_batch=4, seed=0)
+    fallback = make_network(first, Backend(), max_batch=4, seed=0)
     assert isinstance(fallback, TorchNetwork)
     with pytest.raises(DrillError, match="--engine native does not cover this network"):
-        make_network(first, device="cpu", engine="native", max_batch=4, seed=0)
+        make_network(first, Backend(engine="native"), max_batch=4, seed=0)
 
 
 def test_wide_networks_fall_back() -> None:
     wide = ModelConfig(blocks=(ConvBlock(channels=300),), head=GapHead())
-    assert make_network(wide, device="cpu", engine="auto", max_batch=4, seed=0).engine == "torch"
+    assert make_network(wide, Backend(), max_batch=4, seed=0).engine == "torch"
 
 
 def test_masks_change_with_the_batch_and_repeat_with_the_seed() -> None:
@@ -216,7 +218,7 @@ def test_a_nan_stays_one() -> None:
 def test_both_engines_learn_alike(digits: ResidentData) -> None:
     step = next(step for step in all_steps() if step.name == "b-cyclic 5")
     recipe = Recipe(model=step.model, training=step.training.model_copy(update={"epochs": 3}))
-    native, reference = (list(train(recipe, digits, seed=1, engine=engine)) for engine in ("native", "torch"))
+    native, reference = (list(train(recipe, digits, seed=1, backend=Backend(engine=engine))) for engine in ENGINES)
     assert [r.lr for r in native] == [r.lr for r in reference]
     # Weights, order and augmentation are the same; masks differ, and a few hundred images measure.
     assert abs(native[-1].train_loss - reference[-1].train_loss) < 0.15

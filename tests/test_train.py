@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from drill_models.data import ResidentData
-from drill_models.device import keep_freed_memory, resolve_device
+from drill_models.device import Backend, keep_freed_memory, resolve_device
 from drill_models.errors import DrillError
 from drill_models.hand_steps import ladder
 from drill_models.run import run
@@ -170,7 +170,6 @@ def test_run_is_the_record_of_it(few_digits: ResidentData, small_recipe: Recipe)
         few_digits,
         full=False,
         seed=1,
-        device="cpu",
         on_epoch=lambda r: seen.append(r.epoch),
     )
     assert seen == [1, 2]
@@ -190,7 +189,7 @@ def test_device_without_a_gpu() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 def test_trains_on_the_gpu(few_digits: ResidentData, small_recipe: Recipe) -> None:
-    records = list(train(small_recipe, few_digits, seed=0, device="cuda"))
+    records = list(train(small_recipe, few_digits, seed=0, backend=Backend(device="cuda", engine="torch")))
     assert len(records) == 2
 
 

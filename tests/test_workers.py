@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName, _cpu_quota, threads_each, usable_cores
+from drill_models.device import Backend, _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, Interrupted, train
@@ -39,7 +39,7 @@ def record(epoch: int, accuracy: float = 0.5) -> EpochRecord:
 
 
 def pretend(
-    recipe: Recipe, data: ResidentData, *, seed: int, device: DeviceName, should_stop: Callable[[], bool]
+    recipe: Recipe, data: ResidentData, *, seed: int, backend: Backend, should_stop: Callable[[], bool]
 ) -> Iterator[EpochRecord]:
     """Trains nothing; asks before each epoch whether to stop, as training does before each batch."""
     for epoch in range(1, recipe.training.epochs + 1):
@@ -64,7 +64,7 @@ class SideBySide:
 
     def submit(self, task: Task) -> None:
         self.tasks.append(task)
-        self.running[task.key] = perform(task, self.data, "cpu", lambda: False, pretend)
+        self.running[task.key] = perform(task, self.data, Backend(), lambda: False, pretend)
         self.most = max(self.most, len(self.running))
 
     def stop(self, key: int) -> None:
@@ -174,7 +174,7 @@ def test_points_of_running_trials_are_not_proposed_again() -> None:
 
 def test_in_this_process_an_epoch_a_call(few_digits: ResidentData, small_recipe: Recipe) -> None:
     stop = False
-    executor = InProcess(few_digits, "cpu", lambda: stop, pretend)
+    executor = InProcess(few_digits, Backend(), lambda: stop, pretend)
     assert executor.free == 1
     executor.submit(Task(key=7, recipe=small_recipe, seed=0))
     assert executor.free == 0
@@ -197,13 +197,13 @@ def test_in_this_process_an_epoch_a_call(few_digits: ResidentData, small_recipe:
 def test_outcomes_of_a_task(few_digits: ResidentData, small_recipe: Recipe) -> None:
     def raising(error: Exception) -> Event:
         def trainer(
-            recipe: Recipe, data: ResidentData, *, seed: int, device: DeviceName, should_stop: Callable[[], bool]
+            recipe: Recipe, data: ResidentData, *, seed: int, backend: Backend, should_stop: Callable[[], bool]
         ) -> Iterator[EpochRecord]:
             yield record(1)
             raise error
 
         task = Task(key=1, recipe=small_recipe, seed=0)
-        return list(perform(task, few_digits, "cpu", lambda: False, trainer))[-1]
+        return list(perform(task, few_digits, Backend(), lambda: False, trainer))[-1]
 
     assert raising(Diverged("loss is nan")) == Ended(1, "diverged", "loss is nan")
     assert raising(RuntimeError("no memory")) == Ended(1, "failed", "RuntimeError: no memory")
@@ -218,7 +218,7 @@ def test_a_worker_drops_a_stopped_task_and_ends_with_the_main_process(
         update={"training": small_recipe.training.model_copy(update={"epochs": 1000})}
     )
     ours, theirs = Pipe()
-    thread = threading.Thread(target=serve, args=(theirs, few_digits, "cpu", pretend))
+    thread = threading.Thread(target=serve, args=(theirs, few_digits, Backend(), pretend))
     # The task after a stopped one is sent without waiting for an answer.
     for message in (Task(key=1, recipe=endless, seed=0), Stop(1), Task(key=2, recipe=small_recipe, seed=0)):
         ours.send(message)
@@ -236,7 +236,7 @@ def test_a_worker_drops_a_stopped_task_and_ends_with_the_main_process(
 
 @pytest.fixture
 def pool(few_digits: ResidentData) -> Iterator[ProcessPool]:
-    pool = ProcessPool(few_digits, "cpu", 2)
+    pool = ProcessPool(few_digits, Backend(), 2)
     yield pool
     pool.close()
 
@@ -305,7 +305,7 @@ def test_a_worker_that_cannot_start_is_not_started_for_ever(
     few_digits: ResidentData, small_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "MAX_CRASHES", 2)
-    bad = Worker(0, few_digits, Place(device="cpu", gpu=0, threads=-1))
+    bad = Worker(0, few_digits, Place(backend=Backend(), gpu=0, threads=-1))
     task = Task(key=1, recipe=small_recipe, seed=0)
     for _ in range(2):
         bad.begin(task)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drill_models.datasets import IMAGE_SIZE
+from drill_models.device import EngineName
 from drill_models.native.arena import lay_out
 from drill_models.native.compile import compiled, processor
 from drill_models.native.plan import Plan, make_plan
 from drill_models.native.program import Writer
-from drill_models.networks import EngineName
 from drill_models.step import ModelConfig
 
 

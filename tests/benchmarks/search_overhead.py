@@ -142,9 +142,9 @@ class TimedDisplay(SearchDisplay):
         with self._clock.part("display"):
             super().started(trial, n_params, epochs)
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, number: int, record: EpochRecord) -> None:
         with self._clock.part("display"):
-            super().epoch(record)
+            super().epoch(number, record)
 
     def ended(self, trial: FrozenTrial) -> None:
         with self._clock.part("display"):
