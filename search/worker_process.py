@@ -3,6 +3,7 @@
 It owns nothing: it may be killed at any time, and it ends by itself when the main process is gone.
 """
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -56,6 +57,7 @@ def main(connection: Connection, data: ResidentData, place: Place) -> None:
         torch.cuda.set_device(place.gpu)
         data = data.to("cuda")
     serve(connection, data, place.backend)
+    os._exit(0)  # at once: the interpreter's own end takes seconds on a busy machine, and nothing is to be kept
 
 
 def serve(connection: Connection, data: ResidentData, backend: Backend, trainer: Trainer = train) -> None:
