@@ -38,6 +38,8 @@ from bench import add_shared_options, cores, one_sentence, versions, write_json
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from drill_models.data import ResidentData
+from drill_models.device import DeviceName
 from drill_models.step import EpochRecord, Recipe
 from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig
@@ -47,6 +49,7 @@ from search.history import pack_curve, tally, value_of
 from search.sampler import BudgetSampler, base_sampler
 from search.session import Opened, search
 from search.storage import open_storage, parse
+from search.workers import InProcess
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
@@ -101,11 +104,18 @@ class Clock:
         ):
             patched = mock.patch.object(owner, method, self.timed(part, getattr(owner, method)))
             self._patches.enter_context(patched)
-        self._patches.enter_context(mock.patch("search.runner.train", self.train))
+        self._patches.enter_context(mock.patch("search.session.open_executor", self.executor))
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._patches.close()
+
+    @contextlib.contextmanager
+    def executor(
+        self, data: ResidentData, device: DeviceName, workers: int, should_stop: Callable[[], bool]
+    ) -> Iterator[InProcess]:
+        """Stands for `search.workers.open_executor`: one trial at a time, in this process."""
+        yield InProcess(data, device, should_stop, trainer=self.train)
 
     def train(self, recipe: Recipe, data: object, *, seed: int, **others: object) -> Iterator[EpochRecord]:
         """Stands for `drill_models.train.train`."""
@@ -205,9 +215,7 @@ def sitting(config: SearchConfig, clock: Clock, trials: int) -> TimedDisplay:
     with TimedDisplay(clock, console, trials=trials) as display:
         search(dataclasses.replace(config, trials=trials), display, lambda: False)
     if TRAINING not in clock.spent:
-        raise SystemExit(
-            "the search did not train by search.runner.train, which is made up here; nothing is timed"
-        )
+        raise SystemExit("the search did not train by the executor that is made up here; nothing is timed")
     return display
 
 
@@ -271,9 +279,6 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     budget = Budget(max_params=arguments.budget)
     skeletons = load_skeletons()
-    here: dict[str, Any] = {}
-    if "workers" in {field.name for field in dataclasses.fields(SearchConfig)}:
-        here["workers"] = 1  # made-up training happens in this process
     config = SearchConfig(
         budget=budget,
         skeletons=skeletons,
@@ -284,7 +289,7 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
         storage=f"sqlite:///{folder}/overhead.db",
         study=STUDY,
         out=folder / "best.yaml",
-        **here,
+        workers=1,
     )
     with Clock() as clock:
         sitting(config, clock, 1)  # makes the study
