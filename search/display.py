@@ -53,6 +53,8 @@ class SearchDisplay:
         self._epochs = epochs
         self._target = target
         self._opened: Opened | None = None
+        self._counts = Tally()
+        self._best: FrozenTrial | None = None
         self._running: dict[int, _Running] = {}
         self._spent: list[float] = []
         self._started = time.monotonic()
@@ -97,6 +99,7 @@ class SearchDisplay:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
+        self._read()
         self._refresh()
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
@@ -123,12 +126,13 @@ class SearchDisplay:
         n_params = trial.user_attrs.get(attrs.N_PARAMS, 0)
         head = f"trial {trial_name(trial):<18} {n_params:>7,} parameters  "
         running = self._running.pop(trial.number, None)
+        self._read()
         records = running.records if running is not None else []
         epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
                 text = f"{percent(trial.value)} after {epochs} epochs"
-                if self._opened is not None and ranked(self._opened.study)[0].number == trial.number:
+                if self._best is not None and self._best.number == trial.number:
                     text += "  best so far"
             case TrialState.PRUNED:
                 text = f"stopped at {percent(trial.value)} after {epochs} epochs"
@@ -144,14 +148,19 @@ class SearchDisplay:
         """Where there is no panel, each line carries what the panel would show."""
         if self._live is not None or self._opened is None:
             return ""
-        counts = tally(self._opened.study)
-        return f"  [{counts.trained}/{self._trials}, {self._left(counts)}]"
+        return f"  [{self._counts.trained}/{self._trials}, {self._left()}]"
 
-    def _left(self, counts: Tally) -> str:
+    def _read(self) -> None:
+        """Reads the study: when a trial ended, because between epochs nothing of this changes."""
+        assert self._opened is not None
+        self._counts = tally(self._opened.study)
+        self._best = next(iter(ranked(self._opened.study)), None)
+
+    def _left(self) -> str:
         if not self._spent:
             return "time left unknown"
         per_trial = sum(self._spent) / len(self._spent)
-        missing = self._trials - counts.trained
+        missing = self._trials - self._counts.trained
         done = sum(_seconds(running.records) for running in self._running.values())
         at_a_time = max(1, min(self._opened.workers if self._opened is not None else 1, missing))
         return f"about {_duration(max(0.0, per_trial * missing - done) / at_a_time)} left"
@@ -159,23 +168,21 @@ class SearchDisplay:
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:
             return
-        study = self._opened.study
-        counts = tally(study)
+        counts = self._counts
         self._bar.update(
             self._task,
             completed=min(counts.trained, self._trials),
             description=(
                 f"{counts.complete} complete, {counts.pruned} stopped early, {len(self._running)} running, "
-                f"{_duration(time.monotonic() - self._started)} so far, {self._left(counts)}"
+                f"{_duration(time.monotonic() - self._started)} so far, {self._left()}"
             ),
         )
         self._live.update(Group(self._bar, self._best_line(), *self._running_lines()), refresh=True)
 
     def _best_line(self) -> Text:
-        trials = ranked(self._opened.study)[:1] if self._opened is not None else []
-        if not trials:
+        best = self._best
+        if best is None:
             return Text("best    none complete yet")
-        best = trials[0]
         verdict = "at" if best.value is not None and best.value >= self._target else "below"
         return Text(
             f"best    trial {trial_name(best)}: {percent(best.value)} with "

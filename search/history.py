@@ -28,13 +28,13 @@ class Tally:
         waiting: Queued.
     """
 
-    trained: int
-    complete: int
-    pruned: int
-    failed: int
-    over_budget: int
-    interrupted: int
-    waiting: int
+    trained: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    over_budget: int = 0
+    interrupted: int = 0
+    waiting: int = 0
 
 
 def tally(study: optuna.Study) -> Tally:
