@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from drill_models.dropout import MaskDropout
 from drill_models.step import (
     ConvBlock,
     Dropout,
@@ -87,7 +86,7 @@ def _operation(op: Operation, channels: int, dropout: Dropout | None) -> nn.Modu
         case "dropout":
             if dropout is None:
                 raise TypeError("a block names dropout, but the model states no rate")
-            return MaskDropout(dropout.rate, channels=dropout.per == "channel")
+            return nn.Dropout2d(dropout.rate) if dropout.per == "channel" else nn.Dropout(dropout.rate)
     raise TypeError(f"cannot build operation {op!r}")
 
 

@@ -12,7 +12,6 @@ import torch
 from drill_models.build import build
 from drill_models.count import count
 from drill_models.hand_steps import all_steps
-from drill_models.train import train
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "tests" / "benchmarks"
@@ -96,8 +95,8 @@ def test_time_to_quality(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_equivalence(tmp_path: Path) -> None:
     out, lines = tmp_path / "equivalence.json", tmp_path / "lines.jsonl"
-    names = ["fp32", "bf16"] if "precision" in train.__annotations__ else ["default"]
-    words = ["--steps", "e-codes/4", "--images", 256, "--epochs", 1, "--precision", *names, "--lines", lines]
+    names = ["native", "bf16"]
+    words = ["--steps", "e-codes/4", "--images", 256, "--epochs", 1, "--backends", *names, "--lines", lines]
     _run(tmp_path, "equivalence", *words, "--seeds", 1)
     with lines.open("a") as file:
         file.write('{"case": {"st')  # as a killed process leaves it
@@ -105,8 +104,6 @@ def test_equivalence(tmp_path: Path) -> None:
     assert f"{2 * len(names)} trainings, {len(names)} of them from earlier" in said
     (step,) = json.loads(out.read_text())["steps"]
     assert [len(runs) for runs in step["values"].values()] == [2] * len(names)
-    if names == ["default"]:
-        assert "has no argument" in _run(tmp_path, "equivalence", "--precision", "fp32", code=2)
 
 
 def test_the_notebooks_network_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

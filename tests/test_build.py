@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from drill_models.build import Residual, build
-from drill_models.dropout import MaskDropout
 from drill_models.step import ConvBlock, Dropout, GapHead, ModelConfig
 
 
@@ -23,22 +22,19 @@ def test_operations_stand_in_the_named_order() -> None:
         head=GapHead(),
     )
     net = build(model)
-    assert _types(net[0]) == ["Conv2d", "ReLU", "BatchNorm2d", "MaskDropout"]
-    assert _types(net[1]) == ["Conv2d", "BatchNorm2d", "MaskDropout", "ReLU"]
+    assert _types(net[0]) == ["Conv2d", "ReLU", "BatchNorm2d", "Dropout"]
+    assert _types(net[1]) == ["Conv2d", "BatchNorm2d", "Dropout", "ReLU"]
     assert _types(net[2]) == ["Conv2d"]
     assert all(m.bias is None for m in net.modules() if isinstance(m, nn.Conv2d))
 
 
 def test_dropout_kind_reaches_the_layer() -> None:
     blocks = (ConvBlock(channels=4, then=("dropout",)),)
-    for per in ("element", "channel"):
-        dropout = Dropout(rate=0.3, per=per)
-        (layer,) = [
-            m
-            for m in build(ModelConfig(dropout=dropout, blocks=blocks, head=GapHead())).modules()
-            if isinstance(m, MaskDropout)
-        ]
-        assert (layer.rate, layer.channels) == (0.3, per == "channel")
+    for per, kind in (("element", nn.Dropout), ("channel", nn.Dropout2d)):
+        net = build(ModelConfig(dropout=Dropout(rate=0.3, per=per), blocks=blocks, head=GapHead()))  # type: ignore[arg-type]
+        (layer,) = [m for m in net.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)]
+        assert isinstance(layer, kind)
+        assert layer.p == 0.3
 
 
 def test_residual_adds_the_input() -> None:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from drill_models.build import build
 from drill_models.data import ResidentData
 from drill_models.device import Backend, EngineName
-from drill_models.dropout import MaskDropout
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.native.compile import processor
@@ -46,12 +45,17 @@ HEADS: list[Head] = [
 ]
 
 
+Keys = np.ndarray[tuple[int, ...], np.dtype[np.uint32]]
+
+
 class _Masked(nn.Module):
     """Dropout by the very masks that the kernels draw: lowbias32 of element number plus key."""
 
-    def __init__(self, layer: MaskDropout, keys: np.ndarray[tuple[int, ...], np.dtype[np.uint32]]) -> None:
+    def __init__(
+        self, layer: nn.Dropout | nn.Dropout2d, keys: np.ndarray[tuple[int, ...], np.dtype[np.uint32]]
+    ) -> None:
         super().__init__()
-        self._rate, self._channels, self._keys = layer.rate, layer.channels, keys
+        self._rate, self._channels, self._keys = layer.p, isinstance(layer, nn.Dropout2d), keys
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -77,7 +81,7 @@ def _with_masks(net: nn.Module, native: NativeNetwork) -> None:
         (parent, name, child)
         for parent in net.modules()
         for name, child in parent.named_children()
-        if isinstance(child, MaskDropout)
+        if isinstance(child, nn.Dropout | nn.Dropout2d)
     ]
     for (parent, name, child), layer in zip(found, layers, strict=True):
         setattr(parent, name, _Masked(child, native.dropout_keys[layer]))

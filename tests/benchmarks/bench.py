@@ -1,7 +1,6 @@
 """What the benchmarks share: data, fresh processes, and result files that are never half written."""
 
 import argparse
-import inspect
 import json
 import multiprocessing
 import os
@@ -12,13 +11,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from drill_models.device import Backend
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.step import Step
-from drill_models.train import train
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,17 +81,13 @@ def versions() -> dict[str, str | int]:
     }
 
 
-def trains_with(precision: str | None) -> dict[str, Any]:
-    """Further arguments of `train` for a precision, or none where no precision is asked for.
-
-    Raises:
-        DrillError: `train` has no argument `precision`.
-    """
-    if precision is None:
-        return {}
-    if "precision" not in inspect.signature(train).parameters:
-        raise DrillError(f"precision {precision}: drill_models.train.train has no argument 'precision'")
-    return {"precision": precision}
+BACKENDS = {
+    "default": Backend(),
+    "native": Backend(engine="native"),
+    "torch": Backend(engine="torch"),
+    "bf16": Backend(engine="torch", precision="bf16"),
+}
+"""Names for what trains: the own kernels, PyTorch's layers, and these in bfloat16."""
 
 
 def write_json(path: Path | None, content: object) -> None:

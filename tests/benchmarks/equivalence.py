@@ -1,6 +1,6 @@
-"""Whether two precisions of the engine train to the same accuracy.
+"""Whether two backends train to the same accuracy: own kernels, PyTorch's layers, bfloat16.
 
-Trains each step with each precision from several seeds on all training images, with the test set held out,
+Trains each step with each backend from several seeds on all training images, with the test set held out,
 for its published epochs. A run's figure is its mean accuracy of the last five epochs. As many trainings as
 the machine has cores run side by side, one thread each. Prints each run's figure, means and standard
 deviations, the difference of the means with its 95 % confidence interval, and Welch's t-test.
@@ -11,7 +11,7 @@ p is at least 0.05, else "differs". "Not significant" says little with few seeds
 Each finished training is a line of `--lines FILE`, so that the same command goes on where it stopped; lines
 of other images, epochs, data or versions of PyTorch are left alone and not used.
 
-    python tests/benchmarks/equivalence.py [--precision fp32 bf16] [--steps b-cyclic/5 e-codes/4] [--seeds 5]
+    python tests/benchmarks/equivalence.py [--backends native torch] [--steps b-cyclic/5 e-codes/4] [--seeds 5]
         [--images N] [--epochs N] [--lines FILE.jsonl] [--out FILE.json]
 """
 
@@ -31,13 +31,13 @@ from typing import Any
 
 import torch
 from bench import (
+    BACKENDS,
     add_shared_options,
     cores,
     find_mnist,
     fresh_environment,
     named_step,
     one_sentence,
-    trains_with,
     versions,
     write_json,
 )
@@ -58,7 +58,7 @@ class Case:
 
     Attributes:
         step: Name of the hand step.
-        precision: Passed to `train`; None where only its default is measured.
+        backend: What trains, by its name in `bench.BACKENDS`.
         seed: Of the training.
         images: Training images used, or None for all.
         epochs: Or None for the step's own.
@@ -67,7 +67,7 @@ class Case:
     """
 
     step: str
-    precision: str | None
+    backend: str
     seed: int
     images: int | None
     epochs: int | None
@@ -94,7 +94,7 @@ def run(case: Case, resolved: Resolved) -> dict[str, Any]:
     accuracies: list[float] = []
     diverged = False
     try:
-        for record in train(recipe, data, seed=case.seed, **trains_with(case.precision)):
+        for record in train(recipe, data, seed=case.seed, backend=BACKENDS[case.backend]):
             accuracies.append(record.val_accuracy)
     except Diverged:
         diverged = True
@@ -172,7 +172,7 @@ def train_all(arguments: argparse.Namespace, cases: list[Case], resolved: Resolv
                 keep(arguments.lines, line)
                 done[case] = line
                 print(
-                    f"[{len(done)}/{len(cases)}] {case.step} {case.precision or 'default'} seed {case.seed}: "
+                    f"[{len(done)}/{len(cases)}] {case.step} {case.backend} seed {case.seed}: "
                     f"{line['value']:.3%} in {line['seconds']:.0f} s{', diverged' if line['diverged'] else ''}",
                     flush=True,
                 )
@@ -186,7 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", nargs="+", default=["b-cyclic/5", "e-codes/4"])
     parser.add_argument(
-        "--precision", nargs="+", default=["fp32", "bf16"], help="one or two names, passed to train(); or default"
+        "--backends", nargs="+", choices=BACKENDS, default=["native", "torch"], help="one or two names"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--images", type=int, help="train on so many only")
@@ -196,11 +196,8 @@ def main() -> int:
     add_shared_options(parser)
     arguments = parser.parse_args()
     with one_sentence():
-        if not 1 <= len(set(arguments.precision)) == len(arguments.precision) <= 2:
-            raise DrillError("--precision takes one name or two different ones")
-        names = {name: None if name == "default" else name for name in arguments.precision}
-        for precision in names.values():
-            trains_with(precision)
+        if not 1 <= len(set(arguments.backends)) == len(arguments.backends) <= 2:
+            raise DrillError("--backends takes one name or two different ones")
         resolved = find_mnist(arguments.data)
         here = {
             "images": arguments.images,
@@ -211,17 +208,18 @@ def main() -> int:
         for step in arguments.steps:
             named_step(step)
         cases = {
-            (step, name, seed): Case(step=step, precision=precision, seed=seed, **here)
+            (step, name, seed): Case(step=step, backend=name, seed=seed, **here)
             for step in arguments.steps
             for seed in range(arguments.seeds)
-            for name, precision in names.items()
+            for name in arguments.backends
         }
         lines = train_all(arguments, list(cases.values()), resolved)
     rows: list[dict[str, Any]] = []
     print(f"\nmean test accuracy (%) of the last {LAST} epochs, seeds 0 to {arguments.seeds - 1}")
     for step in arguments.steps:
         values = {
-            name: [lines[cases[step, name, seed]]["value"] for seed in range(arguments.seeds)] for name in names
+            name: [lines[cases[step, name, seed]]["value"] for seed in range(arguments.seeds)]
+            for name in arguments.backends
         }
         for name, runs in values.items():
             spread = statistics.stdev(runs) if len(runs) > 1 else math.nan

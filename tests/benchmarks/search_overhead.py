@@ -39,7 +39,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from drill_models.data import ResidentData
-from drill_models.device import DeviceName
+from drill_models.device import Backend
 from drill_models.step import EpochRecord, Recipe
 from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig
@@ -112,10 +112,10 @@ class Clock:
 
     @contextlib.contextmanager
     def executor(
-        self, data: ResidentData, device: DeviceName, workers: int, should_stop: Callable[[], bool]
+        self, data: ResidentData, backend: Backend, workers: int, should_stop: Callable[[], bool]
     ) -> Iterator[InProcess]:
         """Stands for `search.workers.open_executor`: one trial at a time, in this process."""
-        yield InProcess(data, device, should_stop, trainer=self.train)
+        yield InProcess(data, backend, should_stop, trainer=self.train)
 
     def train(self, recipe: Recipe, data: object, *, seed: int, **others: object) -> Iterator[EpochRecord]:
         """Stands for `drill_models.train.train`."""

@@ -16,7 +16,7 @@ apart. Only training counts: the notebook side is not evaluated, and the engine,
 images. Cycles are shortened to the epochs that are trained, which changes no work.
 
     python tests/benchmarks/throughput.py [--steps a-runs/5 b-cyclic/5 d-rotation/5] [--repeats 5]
-        [--images 12800] [--engine-epochs 2] [--workers N] [--precision NAME] [--out FILE.json]
+        [--images 12800] [--engine-epochs 2] [--workers N] [--backend NAME] [--out FILE.json]
 """
 
 import argparse
@@ -31,6 +31,7 @@ from threading import Barrier
 import notebook
 import torch
 from bench import (
+    BACKENDS,
     add_shared_options,
     cores,
     find_mnist,
@@ -38,7 +39,6 @@ from bench import (
     in_fresh_process,
     named_step,
     one_sentence,
-    trains_with,
     versions,
     write_json,
 )
@@ -145,15 +145,15 @@ def prepare(gate: Barrier, threads: int) -> None:
     keep_freed_memory()
 
 
-def engine_run(piece: Slice, seed: int, precision: str | None) -> Measured:
+def engine_run(piece: Slice, seed: int, name: str) -> Measured:
     """Trains by the engine, from the moment when all its processes are ready."""
     assert _gate is not None
     try:
-        data, recipe, further = piece.data(), piece.recipe, trains_with(precision)
+        data, recipe, backend = piece.data(), piece.recipe, BACKENDS[name]
         few = min(len(data.train), WARM_UP_BATCHES * recipe.training.batch_size)
         short = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 1})})
         began = time.monotonic()
-        for _ in train(short, replace(data, train=data.train[torch.arange(few)]), seed=seed, **further):
+        for _ in train(short, replace(data, train=data.train[torch.arange(few)]), seed=seed, backend=backend):
             pass
         warm_up = time.monotonic() - began
     except BaseException:
@@ -161,13 +161,13 @@ def engine_run(piece: Slice, seed: int, precision: str | None) -> Measured:
         raise
     _gate.wait(WAIT)
     started = time.monotonic()
-    epochs = tuple(record.seconds for record in train(recipe, data, seed=seed, **further))
+    epochs = tuple(record.seconds for record in train(recipe, data, seed=seed, backend=backend))
     ended = time.monotonic()
     images = recipe.training.epochs * len(data.train)
     return Measured(images=images, started=started, ended=ended, warm_up=warm_up, epochs=epochs)
 
 
-def engine_runs(piece: Slice, workers: int, precision: str | None) -> list[Measured]:
+def engine_runs(piece: Slice, workers: int, backend: str) -> list[Measured]:
     """The same training in each of so many processes at the same time, with different seeds."""
     threads = max(1, cores() // workers)
     spawn = multiprocessing.get_context("spawn")
@@ -176,7 +176,7 @@ def engine_runs(piece: Slice, workers: int, precision: str | None) -> list[Measu
         fresh_environment(threads),
         ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare, initargs=(gate, threads)) as pool,
     ):
-        waiting = [pool.submit(engine_run, piece, seed, precision) for seed in range(workers)]
+        waiting = [pool.submit(engine_run, piece, seed, backend) for seed in range(workers)]
         return [future.result() for future in waiting]
 
 
@@ -206,7 +206,7 @@ def compare(arguments: argparse.Namespace, step: str, resolved: Resolved) -> dic
     ratios, slow, fast = [], [], []
     for turn in range(1, arguments.repeats + 1):
         theirs = in_fresh_process(None, notebook_run, piece, num_workers)
-        runs = engine_runs(engine_piece, arguments.workers, arguments.precision)
+        runs = engine_runs(engine_piece, arguments.workers, arguments.backend)
         ours = together(runs)
         ratios.append(ours.rate / theirs.rate)
         slow.append(theirs.rate)
@@ -244,11 +244,10 @@ def main() -> int:
     parser.add_argument("--engine-epochs", type=int, default=2, help="the notebook trains one")
     parser.add_argument("--workers", type=int, default=cores(), help="processes of the engine; default: cores")
     parser.add_argument("--loader-workers", type=int, nargs="+", default=[0, 2])
-    parser.add_argument("--precision", help="passed to train(), where it has such an argument")
+    parser.add_argument("--backend", choices=BACKENDS, default="default", help="what trains in the engine")
     add_shared_options(parser)
     arguments = parser.parse_args()
     with one_sentence():
-        trains_with(arguments.precision)
         resolved = find_mnist(arguments.data)
         for step in arguments.steps:
             named_step(step)
