@@ -79,7 +79,7 @@ def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
         return layer.n_weights // 3 * winograd.POINTS
 
     def sums(layer: Layer) -> int:
-        return factors(layer) if winograd.suits_gradient(layer.shape, registers) else layer.n_weights
+        return factors(layer) if winograd.suits(layer.shape, registers) else layer.n_weights
 
     layers = plan.layers
     sources = {layer.skip for layer in layers}

@@ -14,7 +14,7 @@ class Processor:
 
     Attributes:
         lanes: Floats in a vector.
-        registers: Sums that a kernel keeps in registers; the rest of 32 or 16 hold inputs and a weight.
+        registers: Vectors that it has registers for. A kernel that needs more would keep some in memory.
     """
 
     lanes: int
@@ -26,11 +26,11 @@ def processor() -> Processor:
     """The processor at hand."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
-        return Processor(lanes=16, registers=26)
+        return Processor(lanes=16, registers=32)
     if features.get("avx"):
-        return Processor(lanes=8, registers=12)
+        return Processor(lanes=8, registers=16)
     arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
-    return Processor(lanes=4, registers=26 if arm else 12)
+    return Processor(lanes=4, registers=32 if arm else 16)
 
 
 @lru_cache(maxsize=8)

@@ -76,19 +76,22 @@ def convolution(module: Module, shape: Shape, registers: int) -> str:
 
 
 def _tile(shape: Shape, registers: int) -> tuple[int, int]:
-    """Channels and columns of a tile, by the fewest cycles: a multiplication or a load each."""
-    if shape.depthwise:
-        return 1, min(shape.out, registers // 2)
-    best = (float("inf"), 1, 1)
+    """Channels and columns of a tile, by the fewest cycles: a multiplication or two loads each."""
     k = shape.kernel
-    for channels in range(1, min(shape.c_out, 8) + 1):
-        columns = min(shape.out, max(1, registers // channels))
-        cycles = 0
-        for _, x_tiles, width in split(shape.out, columns):
-            for _, c_tiles, height in split(shape.c_out, channels):
-                # Four cycles until a sum can be added to again; a weight and an input are loads.
-                cycles += x_tiles * c_tiles * (max(height * width * k, 4 * k) + (height * k + width + k - 1) // 2)
-        best = min(best, (cycles, channels, columns))
+    best = (float("inf"), 1, 1)
+    for channels in range(1, 2 if shape.depthwise else shape.c_out + 1):
+        for columns in range(1, shape.out + 1):
+            # The sums, a weight, and a row of inputs; where that serves one column, they need not be held.
+            inputs = columns + k - 1 if columns > 1 else 1
+            if channels * columns + inputs + 1 > registers:
+                break
+            cycles = 0
+            for _, x_tiles, width in split(shape.out, columns):
+                for _, c_tiles, height in split(shape.c_out, channels):
+                    # Four cycles until a sum can be added to again.
+                    products = max(height * width, 4) * k
+                    cycles += x_tiles * c_tiles * (products + (height * k + width + k - 1) // 2)
+            best = min(best, (cycles, channels, columns))
     return best[1], best[2]
 
 
@@ -176,10 +179,11 @@ def _gradient_tile(shape: Shape, registers: int) -> tuple[int, int, int]:
     best = (float("inf"), 1, 1, 1)
     k = shape.kernel
     for kx in {min(k, 3), min(k, 5), k}:
-        for channels in range(1, min(shape.c_out, 12) + 1):
-            for inputs in range(1, min(shape.c_in, 12) + 1):
-                if channels * inputs * kx > registers:
-                    continue
+        for channels in range(1, shape.c_out + 1):
+            for inputs in range(1, shape.c_in + 1):
+                # The sums, an output's slopes and an input.
+                if channels * inputs * kx + channels + 1 >= registers:
+                    break
                 cycles = 0
                 for _, kx_tiles, kx_size in split(k, kx):
                     for _, i_tiles, i_size in split(shape.c_in, inputs):

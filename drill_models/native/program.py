@@ -57,7 +57,7 @@ class Writer:
         """The kernel of the weights' gradient, that which ends its sums, and how many of them that takes."""
         layer = self.layers[index]
         row = layer.back_shape.row
-        if winograd.suits_gradient(layer.shape, self.registers):
+        if winograd.suits(layer.shape, self.registers):
             kernel = winograd.weight_gradient(self.module, layer.shape, row, self.registers)
             return kernel, winograd.finish(self.module), layer.n_weights // 3
         kernel = weight_gradient(self.module, layer.shape, row, self.registers)

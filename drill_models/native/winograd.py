@@ -17,11 +17,6 @@ def suits(shape: Shape, registers: int) -> bool:
     return shape.kernel == 3 and not shape.depthwise and shape.out >= 2 and registers >= 24
 
 
-def suits_gradient(shape: Shape, registers: int) -> bool:
-    """Likewise for the weights' gradient, where short rows were measured to lose."""
-    return suits(shape, registers) and shape.out >= 12
-
-
 def prepare(module: Module) -> str:
     """`(ptr weights, ptr out, i64 rows)`: a kernel's rows of three weights as four factors each."""
     name = "winograd_prepare"
@@ -82,7 +77,8 @@ def _tile(shape: Shape, registers: int) -> tuple[int, int]:
     best = (float("inf"), 1, 1)
     for pairs in range(1, shape.out // 2 + 1):
         for channels in range(1, shape.c_out + 1):
-            if pairs * channels * POINTS > registers:
+            # The sums, a row of inputs, a factor and a weight.
+            if pairs * channels * POINTS + 2 * pairs + 2 + 2 > registers:
                 break
             cycles = 0
             for _, x_tiles, width in split(shape.out // 2, pairs):
@@ -167,7 +163,8 @@ def _gradient_tile(shape: Shape, registers: int) -> tuple[int, int]:
     best = (float("inf"), 1, 1)
     for channels in range(1, shape.c_out + 1):
         for inputs in range(1, shape.c_in + 1):
-            if channels * inputs * POINTS > registers:
+            # The sums, and the factors of the inputs and of one output channel.
+            if (channels * inputs + inputs + 1) * POINTS >= registers:
                 break
             cycles = 0
             for _, i_tiles, i_size in split(shape.c_in, inputs):
@@ -195,20 +192,20 @@ def _gradient_micro(module: Module, shape: Shape, out_row: int, rows: int, chann
 
     def add(source: str, target: str, *, both: bool) -> None:
         """The products of two columns of dout, or of the last one alone."""
-        slopes = []
+        factors = [
+            _differences(f, [f.load(source, ci * shape.row**2 + x) for x in range(4 if both else 3)])
+            for ci in range(inputs)
+        ]
         for co in range(channels):
             left = f.load(target, co * out_row**2)
+            slopes = [left] * 3
             if both:
                 right = f.load(target, co * out_row**2 + 1)
-                slopes.append([left, f.op("fadd", left, right), f.op("fsub", left, right), right])
-            else:
-                slopes.append([left, left, left])
-        for ci in range(inputs):
-            pixels = [f.load(source, ci * shape.row**2 + x) for x in range(4 if both else 3)]
-            for point, factor in enumerate(_differences(f, pixels)):
-                for co in range(channels):
+                slopes = [left, f.op("fadd", left, right), f.op("fsub", left, right), right]
+            for ci in range(inputs):
+                for point, (factor, slope) in enumerate(zip(factors[ci], slopes, strict=True)):
                     total = sums[co, ci, point]
-                    f.set(total, f.fma(factor, slopes[co][point], f.get(total)))
+                    f.set(total, f.fma(factor, slope, f.get(total)))
 
     with f.loop(0, rows) as y:
         source, target = f.at_vec("%in", f.mul(y, shape.row)), f.at_vec("%dout", f.mul(y, out_row))
