@@ -13,6 +13,9 @@ import torch
 from drill_models.errors import DrillError
 
 DeviceName = Literal["cpu", "cuda"]
+MAX_A_GPU = 4
+"""Trials that train on one GPU at a time, unless said otherwise."""
+
 EngineOption = Literal["auto", "native", "torch"]
 EngineName = Literal["native", "torch"]
 PrecisionOption = Literal["auto", "fp32", "bf16"]
@@ -133,8 +136,11 @@ def _cpu_quota(groups: Path, root: Path) -> float:
 
 
 def default_workers(device: DeviceName) -> int:
-    """How many trials train at a time: one a GPU, or one a usable core."""
-    return max(1, torch.cuda.device_count()) if device == "cuda" else usable_cores()
+    """How many trials train at a time: one a usable core; on CUDA up to four a GPU, which tiny networks share."""
+    if device == "cpu":
+        return usable_cores()
+    gpus = max(1, torch.cuda.device_count())
+    return gpus * max(1, min(MAX_A_GPU, usable_cores() // gpus))
 
 
 def limit_threads(workers: int) -> None:

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from drill_models.build import build
 from drill_models.device import Backend, EngineName, Environment
 from drill_models.errors import DrillError
 from drill_models.step import ModelConfig
+from drill_models.torch_network import TorchNetwork, record_cuda_graph
 
 
 class Network(Protocol):
@@ -85,43 +85,8 @@ def make_network(model: ModelConfig, backend: Backend, *, max_batch: int, seed: 
     """
     net = build(model)
     if engine_for(model, backend) == "torch":
-        return TorchNetwork(net.to(backend.device), backend)
+        recorder = record_cuda_graph if backend.device == "cuda" else None
+        return TorchNetwork(net.to(backend.device), backend, max_batch=max_batch, recorder=recorder)
     from drill_models.native.network import NativeNetwork
 
     return NativeNetwork(model, net, max_batch=max_batch, seed=seed)
-
-
-class TorchNetwork:
-    """A network of PyTorch's layers, differentiated by PyTorch."""
-
-    engine: EngineName = "torch"
-
-    def __init__(self, net: nn.Module, backend: Backend) -> None:
-        self._net = net
-        self._autocast = torch.autocast(backend.device, torch.bfloat16, enabled=backend.precision == "bf16")
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser changes."""
-        return list(self._net.parameters())
-
-    def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
-        """One pass forward and back."""
-        self._net.train()
-        with self._autocast:
-            scores = self._net(images)
-        scores = scores.float()
-        loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
-        self._net.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), (scores.detach().argmax(1) == labels).sum()
-
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """(N, logits), in evaluation mode."""
-        self._net.eval()
-        with self._autocast:
-            return self._net(images).float()  # type: ignore[no-any-return]
-
-    def module(self) -> nn.Module:
-        """The network itself."""
-        return self._net

@@ -81,12 +81,11 @@ def train(
     per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, len(batches))
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        order = torch.randperm(len(data.train), generator=draws)
+        order = torch.randperm(len(data.train), generator=draws).to(device)
         total, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        for batch in _batches(order, config.batch_size):
+        for chosen in _batches(order, config.batch_size):
             if should_stop():
                 raise Interrupted
-            chosen = batch.to(device)
             images, labels = data.train.pixels[chosen].float(), data.train.labels[chosen]
             if config.augment is not None:
                 images = augment_batch(images, config.augment, draws)
@@ -137,6 +136,7 @@ def evaluate(network: Network, images: Images, data: ResidentData) -> tuple[floa
 
 
 def _optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    fused = parameters[0].is_cuda  # one kernel for all parameters; on the CPU they are one tensor anyway
     match config:
         case SGD():
             return torch.optim.SGD(
@@ -145,11 +145,12 @@ def _optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.o
                 momentum=config.momentum,
                 nesterov=config.nesterov,
                 weight_decay=config.weight_decay,
+                fused=fused,
             )
         case Adam():
-            return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
         case AdamW():
-            return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     raise TypeError(f"unknown optimiser {type(config).__name__}")
 
 

@@ -31,7 +31,7 @@ class SearchConfig:
         device: `auto`, `cpu` or `cuda`.
         engine: `auto`, `native` or `torch`.
         precision: `auto`, `fp32` or `bf16`.
-        workers: Trials that train at a time, or None for one a usable core, on CUDA one a GPU.
+        workers: Trials that train at a time, or None for one a usable core, on CUDA up to four a GPU.
         sampler: What proposes.
         pruner: What stops weak trials.
         baselines: Hand steps that come first: ladders (`a-runs`) and single steps (`b-cyclic/5`).

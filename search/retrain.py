@@ -44,7 +44,7 @@ def retrain(
         seed: None for the seed of the step's recorded run, or 0 where it has none.
         seeds: How many: `seed` and those that follow it.
         backend: What trains.
-        workers: Runs at a time; None for one a usable core, on CUDA one a GPU.
+        workers: Runs at a time; None for one a usable core, on CUDA up to four a GPU.
         on_data: Called once with the data set that was found.
         on_epoch: Called with seed and record after each epoch.
         should_stop: Asked before each batch.

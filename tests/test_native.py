@@ -18,7 +18,7 @@ from drill_models.native.compile import processor
 from drill_models.native.convolutions import split
 from drill_models.native.network import NativeNetwork
 from drill_models.native.plan import Unsupported, make_plan
-from drill_models.networks import TorchNetwork, make_network
+from drill_models.networks import make_network
 from drill_models.step import (
     ConvBlock,
     Dropout,
@@ -30,6 +30,7 @@ from drill_models.step import (
     PoolBlock,
     Recipe,
 )
+from drill_models.torch_network import TorchNetwork
 from drill_models.train import train
 from tests.strategies import models
 

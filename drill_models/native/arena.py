@@ -1,6 +1,6 @@
 """One stretch of memory for all that training a network needs, and where everything lies in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drill_models.native import winograd
 from drill_models.native.chain import COEFFICIENTS
@@ -9,10 +9,10 @@ from drill_models.native.plan import Layer, Plan
 
 @dataclass(frozen=True)
 class Buffer:
-    """A part of the arena: `start` and `size` in vectors; block b begins at start + b * size."""
+    """A part of the arena, in vectors; block b begins at start + b * stride. Stride 0: all blocks share it."""
 
     start: int
-    size: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Arena:
 
     Attributes:
         size: Vectors in all.
-        inputs: A layer's input, with its padding.
+        inputs: A layer's input, with its padding; kept for the images and for residual sums, else made again.
         raw: What its convolution gives.
         slope: Slope of batch norm's output, or of the convolution's.
         padded_slope: Slope of the convolution's output, with zeros around, of one block.
@@ -58,19 +58,22 @@ class Arena:
     @property
     def sums(self) -> slice:
         """All sums, in vectors: set to zero before each batch."""
-        first, last = self.forward_sums[0], self.weight_sums[-1]
-        return slice(first.start, last.start + last.size)
+        return slice(self.forward_sums[0].start, self.coefficients[0].start)
 
 
 def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
     """Gives every buffer its place, for batches of up to so many blocks."""
     at = 0
 
-    def take(size: int, copies: int = 1) -> Buffer:
+    def take(size: int) -> Buffer:
         nonlocal at
-        buffer = Buffer(at, size)
-        at += size * copies
+        buffer = Buffer(at, 0)
+        at += size
         return buffer
+
+    def each(size: int, *, kept: bool = True) -> Buffer:
+        """For each block, or where it need not be kept, one for all."""
+        return replace(take(size * blocks), stride=size) if kept else take(size)
 
     def small(floats: int) -> Buffer:
         return take(-(-floats // lanes))
@@ -82,7 +85,7 @@ def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
         return factors(layer) if winograd.suits(layer.shape, registers) else layer.n_weights
 
     layers = plan.layers
-    sources = {layer.skip for layer in layers}
+    kept = {0} | {layer.skip for layer in layers if layer.skip is not None}
     return Arena(
         forward_sums=tuple(take(2 * la.c_out) for la in layers),
         backward_sums=tuple(take(2 * la.c_out) for la in layers),
@@ -91,14 +94,14 @@ def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
         prepared=tuple(small(factors(la)) for la in layers),
         flipped=tuple(small(la.n_weights) for la in layers),
         back_prepared=tuple(small(factors(la)) for la in layers),
-        lanes=take(1, blocks),
-        features=take(plan.features, blocks),
-        feature_slope=take(plan.features, blocks),
+        lanes=each(1),
+        features=each(plan.features),
+        feature_slope=each(plan.features),
         padded_slope=tuple(take(la.c_out * (la.out + 2 * la.back_pad) ** 2) for la in layers),
         input_slope=take(max(la.c_in * la.size**2 for la in layers)),
-        inputs=tuple(take(la.c_in * la.padded**2, blocks) for la in layers),
-        raw=tuple(take(la.c_out * la.out**2, blocks) for la in layers),
-        slope=tuple(take(la.c_out * la.out**2, blocks) for la in layers),
-        skip_slope=tuple(take(la.c_in * la.size**2 if i in sources else 0, blocks) for i, la in enumerate(layers)),
+        inputs=tuple(each(la.c_in * la.padded**2, kept=i in kept) for i, la in enumerate(layers)),
+        raw=tuple(each(la.c_out * la.out**2) for la in layers),
+        slope=tuple(each(la.c_out * la.out**2) for la in layers),
+        skip_slope=tuple(each(la.c_in * la.size**2 if i in kept - {0} else 0) for i, la in enumerate(layers)),
         size=at,  # evaluated last
     )

@@ -67,7 +67,7 @@ class Writer:
         return 0 if layer.skip is None else self.layers[layer.skip].pad
 
     def _block(self, f: Function, buffer: Buffer, b: Int) -> str:
-        return f"ptr {f.at_vec('%arena', f.add(buffer.start, f.mul(b, buffer.size)))}"
+        return f"ptr {f.at_vec('%arena', f.add(buffer.start, f.mul(b, buffer.stride)))}"
 
     def _whole(self, f: Function, buffer: Buffer) -> str:
         return f"ptr {f.at_vec('%arena', buffer.start)}"
@@ -200,6 +200,9 @@ class Writer:
                     self._block(f, self.arena.lanes, b),
                     self._key(f, i, b),
                 )
+                if self.arena.inputs[i].stride == 0:
+                    # Made again: to keep it would take more time in memory.
+                    self._hand_on(f, i - 1, b, training=True, buffer_block=b)
                 f.call(gradient, self._block(f, self.arena.inputs[i], b), f"ptr {inside}", sums)
                 if i > 0:
                     f.call(back, padded, flipped, here)
