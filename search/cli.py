@@ -45,9 +45,7 @@ Precision = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        min=1, max=1024, help="Networks to train at a time. Default: one a core, with CUDA up to four a GPU."
-    ),
+    typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core; CUDA: up to 4 a GPU."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
 Storage = Annotated[
