@@ -47,13 +47,15 @@ def engine_for(model: ModelConfig, backend: Backend) -> EngineName:
     """
     if backend.engine == "torch" or backend.device != "cpu" or backend.precision != "fp32":
         return "torch"
+    from drill_models.native.compile import processor
     from drill_models.native.plan import Unsupported, make_plan
 
     try:
+        processor()
         make_plan(model)
     except Unsupported as error:
         if backend.engine == "native":
-            raise DrillError(f"--engine native does not cover this network: {error}") from error
+            raise DrillError(f"--engine native does not cover {error}") from error
         return "torch"
     return "native"
 

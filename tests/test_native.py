@@ -14,7 +14,7 @@ from drill_models.data import ResidentData
 from drill_models.device import Backend, EngineName
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
-from drill_models.native.compile import processor
+from drill_models.native.compile import Processor, processor
 from drill_models.native.convolutions import split
 from drill_models.native.network import NativeNetwork
 from drill_models.native.plan import Unsupported, make_plan
@@ -52,17 +52,16 @@ Keys = np.ndarray[tuple[int, ...], np.dtype[np.uint32]]
 class _Masked(nn.Module):
     """Dropout by the very masks that the kernels draw: lowbias32 of element number plus key."""
 
-    def __init__(
-        self, layer: nn.Dropout | nn.Dropout2d, keys: np.ndarray[tuple[int, ...], np.dtype[np.uint32]]
-    ) -> None:
+    def __init__(self, layer: nn.Dropout | nn.Dropout2d, keys: Keys, lanes: int) -> None:
         super().__init__()
         self._rate, self._channels, self._keys = layer.p, isinstance(layer, nn.Dropout2d), keys
+        self._lanes = lanes
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         n, c, h, w = x.shape
-        lanes = processor().lanes
+        lanes = self._lanes
         area = 1 if self._channels else h * w
         image, lane = np.arange(n) // lanes, np.arange(n) % lanes
         element = np.arange(c * area, dtype=np.uint32)[None] * np.uint32(lanes) + lane[:, None].astype(np.uint32)
@@ -75,7 +74,7 @@ class _Masked(nn.Module):
         return x * kept.view(shape) / (1 - self._rate)
 
 
-def _with_masks(net: nn.Module, native: NativeNetwork) -> None:
+def _with_masks(net: nn.Module, native: NativeNetwork, lanes: int) -> None:
     """Puts the masks of a native network's last batch in the place of a PyTorch network's dropout layers."""
     layers = [i for i, layer in enumerate(native.plan.layers) if "dropout" in layer.ops]
     found = [
@@ -85,15 +84,18 @@ def _with_masks(net: nn.Module, native: NativeNetwork) -> None:
         if isinstance(child, nn.Dropout | nn.Dropout2d)
     ]
     for (parent, name, child), layer in zip(found, layers, strict=True):
-        setattr(parent, name, _Masked(child, native.dropout_keys[layer]))
+        setattr(parent, name, _Masked(child, native.dropout_keys[layer], lanes))
 
 
-def _agree(model: ModelConfig, n: int, *, seed: int = 0, smoothing: float = 0.0) -> None:
+def _agree(
+    model: ModelConfig, n: int, *, seed: int = 0, smoothing: float = 0.0, target: Processor | None = None
+) -> None:
     """Compares scores, loss, slopes, running statistics and evaluation of both engines on one batch."""
     torch.manual_seed(seed)
     net = build(model)
     start = {name: value.clone() for name, value in net.state_dict().items()}
-    native = NativeNetwork(model, net, max_batch=n, seed=seed)
+    target = target or processor()
+    native = NativeNetwork(model, net, max_batch=n, seed=seed, target=target)
     images, labels = torch.randn(n, 1, 28, 28), torch.randint(0, model.num_classes, (n,))
     loss, hits = native.train_batch(images, labels, label_smoothing=smoothing)
     (flat,) = native.parameters()
@@ -101,7 +103,7 @@ def _agree(model: ModelConfig, n: int, *, seed: int = 0, smoothing: float = 0.0)
 
     reference = build(model)
     reference.load_state_dict(start)
-    _with_masks(reference, native)
+    _with_masks(reference, native, target.lanes)
     # In double precision, so that the difference is the kernels' own rounding.
     reference.double().train()
     scores = reference(images.double())
@@ -166,6 +168,24 @@ def test_batches_that_do_not_fill_their_lanes(n: int) -> None:
     _agree(ModelConfig(blocks=blocks, head=GapHead(classifier="linear")), n)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [Processor(lanes=16, registers=32), Processor(lanes=8, registers=16), Processor(lanes=4, registers=32)],
+    ids=["AVX-512", "AVX2", "NEON"],
+)
+def test_tiles_of_other_processors(target: Processor) -> None:
+    """What is compiled for them runs here too, only slower or in more instructions."""
+    then: tuple[Operation, ...] = ("batch_norm", "relu", "dropout")
+    blocks = (
+        ConvBlock(channels=9, padding=1, then=then),
+        PoolBlock(kind="pool", size=2),
+        ConvBlock(channels=13, kernel=5, padding=1, then=then),
+        ConvBlock(channels=13, padding=1, separable=True, residual=True, then=then),
+    )
+    model = ModelConfig(blocks=blocks, dropout=Dropout(rate=0.2), head=GapHead())
+    _agree(model, 21, target=target)
+
+
 @settings(max_examples=15, deadline=None)
 @given(models())
 def test_whatever_can_be_planned(model: ModelConfig) -> None:
@@ -184,7 +204,7 @@ def test_pooling_twice_is_pooling_once_and_first_is_not_covered() -> None:
         make_plan(first)
     fallback = make_network(first, Backend(), max_batch=4, seed=0)
     assert isinstance(fallback, TorchNetwork)
-    with pytest.raises(DrillError, match="--engine native does not cover this network"):
+    with pytest.raises(DrillError, match="--engine native does not cover pooling"):
         make_network(first, Backend(engine="native"), max_batch=4, seed=0)
 
 

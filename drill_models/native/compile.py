@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 
 import llvmlite.binding as llvm
 
+from drill_models.native.plan import Unsupported
+
 
 @dataclass(frozen=True)
 class Processor:
@@ -23,14 +25,20 @@ class Processor:
 
 @cache
 def processor() -> Processor:
-    """The processor at hand."""
+    """The processor at hand.
+
+    Raises:
+        Unsupported: It multiplies and adds in two instructions, for which the kernels are not made.
+    """
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return Processor(lanes=16, registers=32)
-    if features.get("avx"):
+    if features.get("fma"):
         return Processor(lanes=8, registers=16)
-    arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
-    return Processor(lanes=4, registers=32 if arm else 16)
+    triple = llvm.get_process_triple()
+    if triple.startswith(("aarch64", "arm64")):
+        return Processor(lanes=4, registers=32)
+    raise Unsupported(f"kernels for this processor ({triple.split('-')[0]} without FMA)")
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from drill_models.datasets import IMAGE_SIZE
 from drill_models.device import EngineName
 from drill_models.native.arena import lay_out
-from drill_models.native.compile import compiled, processor
+from drill_models.native.compile import Processor, compiled, processor
 from drill_models.native.plan import Plan, make_plan
 from drill_models.native.program import Writer
 from drill_models.step import ModelConfig
@@ -27,7 +27,9 @@ class NativeNetwork:
 
     engine: EngineName = "native"
 
-    def __init__(self, model: ModelConfig, net: nn.Module, *, max_batch: int, seed: int) -> None:
+    def __init__(
+        self, model: ModelConfig, net: nn.Module, *, max_batch: int, seed: int, target: Processor | None = None
+    ) -> None:
         """Compiles the network.
 
         Args:
@@ -35,15 +37,17 @@ class NativeNetwork:
             net: Built from it; its parameters and running statistics are the start.
             max_batch: Images in the largest batch.
             seed: Of dropout's masks.
+            target: What to compile for; tests give others than the processor at hand.
 
         Raises:
             Unsupported: The kernels do not cover the network.
         """
         self.plan: Plan = make_plan(model)
         self._net = net
-        self._lanes = processor().lanes
+        target = target or processor()
+        self._lanes = target.lanes
         self._blocks = -(-max_batch // self._lanes)
-        registers = processor().registers
+        registers = target.registers
         self.arena = lay_out(self.plan, self._blocks, lanes=self._lanes, registers=registers)
         writer = Writer(self.plan, self.arena, lanes=self._lanes, registers=registers)
         self._compiled = compiled(writer.write())

@@ -115,7 +115,7 @@ class Plan:
 
 
 class Unsupported(Exception):
-    """The kernels here do not cover this network."""
+    """The kernels here do not cover this network or this processor; says what they do not cover."""
 
 
 MAX_POOL = 8
