@@ -8,8 +8,9 @@ from search.names import DeviceOption, EngineOption, PrecisionOption, PrunerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
 
-DEFAULT_BASELINES = ("a-runs", "b-cyclic/5", "c-under-20k/4", "d-rotation/5", "e-codes/4")
-"""All five steps of a-runs, and the last step of every other ladder."""
+DEFAULT_BASELINES = ("e-codes/4", "b-cyclic/5", "d-rotation/5", "c-under-20k/4", "a-runs")
+"""The last step of four ladders, small and strong ones first, so that something good is there early; and all
+five steps of a-runs."""
 
 DEFAULT_EPOCHS = 15
 

@@ -81,7 +81,7 @@ def test_hand_steps_are_seeded_once_and_over_budget_ones_recorded(tmp_path: Path
     steps = choose(DEFAULT_BASELINES)
     budget = Budget(max_params=9_000)
     seeded = seed_baselines(study, steps, SPACE, budget, epochs=15)
-    assert seeded.queued == ("b-cyclic 5", "e-codes 4")
+    assert seeded.queued == ("e-codes 4", "b-cyclic 5")
     assert len(seeded.over_budget) == 7
     again = seed_baselines(study, steps, SPACE, budget, epochs=15)
     assert again.queued == again.over_budget == ()
