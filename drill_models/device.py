@@ -3,44 +3,19 @@
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from drill_models.backend import Backend, DeviceName, DeviceOption, EngineOption, PrecisionOption
 from drill_models.errors import DrillError
 
-DeviceName = Literal["cpu", "cuda"]
 MAX_A_GPU = 4
 """Trials that train on one GPU at a time, unless said otherwise."""
 
-EngineOption = Literal["auto", "native", "torch"]
-EngineName = Literal["native", "torch"]
-PrecisionOption = Literal["auto", "fp32", "bf16"]
-PrecisionName = Literal["fp32", "bf16"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Backend:
-    """What trains a network.
-
-    Attributes:
-        device: Where.
-        engine: `native`, own kernels on the CPU; `torch`, PyTorch's layers; `auto`, the own kernels where they
-            cover the network, else PyTorch's.
-        precision: `bf16` multiplies in bfloat16, by PyTorch's autocast.
-    """
-
-    device: DeviceName = "cpu"
-    engine: EngineOption = "auto"
-    precision: PrecisionName = "fp32"
-
-
-def resolve_backend(
-    device: Literal["auto", "cpu", "cuda"], engine: EngineOption, precision: PrecisionOption
-) -> Backend:
+def resolve_backend(device: DeviceOption, engine: EngineOption, precision: PrecisionOption) -> Backend:
     """What `auto` means here: the GPU where there is one, and fp32.
 
     Raises:
@@ -61,7 +36,7 @@ def resolve_backend(
     return Backend(device=where, engine=engine, precision=precision)
 
 
-def resolve_device(wanted: Literal["auto", "cpu", "cuda"]) -> DeviceName:
+def resolve_device(wanted: DeviceOption) -> DeviceName:
     """`auto` is the GPU where PyTorch sees one, else the CPU.
 
     Raises:
@@ -74,25 +49,6 @@ def resolve_device(wanted: Literal["auto", "cpu", "cuda"]) -> DeviceName:
     if wanted == "cuda":
         raise DrillError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or auto")
     return "cpu"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """What a training run ran on; together with recipe, data and seed it decides the bits on a CPU.
-
-    Attributes:
-        device: Where it trained.
-        threads: Of PyTorch, on the CPU.
-        torch: Version of PyTorch.
-        engine: Own kernels, or PyTorch's layers.
-        precision: Of multiplications.
-    """
-
-    device: DeviceName
-    threads: int
-    torch: str
-    engine: EngineName = "torch"
-    precision: PrecisionName = "fp32"
 
 
 def usable_cores() -> int:

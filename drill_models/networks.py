@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from drill_models.backend import Backend, EngineName, Environment
 from drill_models.build import build
-from drill_models.device import Backend, EngineName, Environment
 from drill_models.errors import DrillError
 from drill_models.step import ModelConfig
 from drill_models.torch_network import TorchNetwork, record_cuda_graph

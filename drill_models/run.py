@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData, full_data, validation_data
-from drill_models.device import Backend, Environment
 from drill_models.networks import environment
 from drill_models.resolve import Resolved
 from drill_models.step import EpochRecord, Recipe, Run, last_three_mean

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from drill_models.device import Backend, EngineName
+from drill_models.backend import Backend, EngineName
 
 Step = Callable[[], tuple[Tensor, Tensor]]
 """A pass forward and back over tensors that stay where they are; gives loss and hits."""

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from drill_models.augment import augment_batch
+from drill_models.backend import Backend
 from drill_models.data import Images, ResidentData
-from drill_models.device import Backend
 from drill_models.networks import Network, make_network
 from drill_models.step import (
     SGD,

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.datasets import DatasetName
-from search.names import DeviceOption, EngineOption, PrecisionOption, PrunerName, SamplerName
+from search.names import PrunerName, SamplerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
 

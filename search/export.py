@@ -6,10 +6,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from drill_models.backend import Environment
 from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
-from drill_models.device import Environment
 from drill_models.errors import StudyError
 from drill_models.run import recorded_run
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Result, Step, Target

@@ -8,8 +8,9 @@ from multiprocessing.connection import wait
 
 import torch
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend, threads_each
+from drill_models.device import threads_each
 from drill_models.errors import DrillError
 from search.tasks import Event, Task
 from search.worker import Worker

@@ -4,8 +4,9 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from drill_models.backend import Backend
 from drill_models.count import count
-from drill_models.device import Backend, default_workers
+from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.run import load, recorded_run

@@ -8,7 +8,7 @@ from typing import Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from drill_models.device import Environment
+from drill_models.backend import Environment
 from drill_models.errors import DrillError
 from drill_models.step import EpochRecord
 from drill_models.train import Interrupted

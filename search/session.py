@@ -8,8 +8,9 @@ from typing import Protocol
 import optuna
 from sqlalchemy.engine import URL
 
+from drill_models.backend import Backend
 from drill_models.data import validation_data
-from drill_models.device import Backend, default_workers, resolve_backend
+from drill_models.device import default_workers, resolve_backend
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from search.baselines import Seeded, seed_baselines

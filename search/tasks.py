@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
-from drill_models.device import Backend, Environment, give_back_memory
+from drill_models.device import give_back_memory
 from drill_models.networks import environment
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, train

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
 from drill_models.step import EpochRecord, Step
 from drill_models.step_io import save_step
 from drill_models.train import Interrupted
 from search.interrupt import stop_on_signals
-from search.names import DeviceOption, EngineOption, PrecisionOption
 from search.retrain import comparison, retrain, summary
 from search.tables import epoch_line, small_data_box
 

@@ -13,8 +13,9 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend, keep_freed_memory
+from drill_models.device import keep_freed_memory
 from drill_models.train import Interrupted, train
 from search.tasks import Task, Trainer, perform
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend, keep_freed_memory, limit_threads
+from drill_models.device import keep_freed_memory, limit_threads
 from drill_models.train import train
 from search.pool import ProcessPool
 from search.tasks import Ended, Event, Task, Trainer, perform

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import FrozenTrial
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend
 from drill_models.step import EpochRecord
 from drill_models.train import train
 from search.runner import Job, Watcher, run_trials

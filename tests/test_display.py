@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 from sqlalchemy.engine import make_url
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay

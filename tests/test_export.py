@@ -5,8 +5,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend
 from drill_models.errors import StudyError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource

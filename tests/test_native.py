@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drill_models.backend import Backend, EngineName
 from drill_models.build import build
 from drill_models.data import ResidentData
-from drill_models.device import Backend, EngineName
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.native.compile import Processor, processor

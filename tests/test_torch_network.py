@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from drill_models.backend import Backend, PrecisionName
 from drill_models.build import build
-from drill_models.device import Backend, PrecisionName
 from drill_models.step import ConvBlock, GapHead, ModelConfig
 from drill_models.torch_network import Recorder, Step, TorchNetwork, record_cuda_graph
 

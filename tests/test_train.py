@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend, keep_freed_memory, resolve_device
+from drill_models.device import keep_freed_memory, resolve_device
 from drill_models.errors import DrillError
 from drill_models.hand_steps import ladder
 from drill_models.run import run

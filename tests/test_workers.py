@@ -15,8 +15,9 @@ import pytest
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend, _cpu_quota, threads_each, usable_cores
+from drill_models.device import _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, Interrupted, train

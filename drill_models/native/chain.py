@@ -12,7 +12,7 @@ COEFFICIENTS = 8
 
 SCALE, SHIFT, MEAN, INVERSE, BACK_G, BACK_X, BACK_1, PIVOT = range(COEFFICIENTS)
 """Places of the coefficients of a channel: forward y = SCALE * x + SHIFT, with the batch's MEAN and INVERSE
-deviation; backward dx = BACK_G * dy + BACK_X * x + BACK_1. PIVOT is subtracted before summing squares."""
+deviation; backward dx = BACK_G * dy + BACK_X * (x - MEAN) + BACK_1. PIVOT is subtracted before summing squares."""
 
 
 def before_norm(layer: Layer) -> tuple[Operation, ...]:
@@ -124,5 +124,6 @@ class Chain:
 
 
 def chain_of(f: Function, layer: Layer, *, training: bool) -> Chain:
+    """A layer's operations in a function that has the arguments `coefficients` and `key`."""
     drops = training and "dropout" in layer.ops and layer.rate > 0
     return Chain(f, layer, "%coefficients", Dropout(f, layer, "%key") if drops else None)

@@ -222,6 +222,18 @@ class Function:
         self.module.declare("declare float @llvm.sqrt.f32(float)")
         return self.pure(f"call float @llvm.sqrt.f32(float {x})")
 
+    def not_negative(self, x: str) -> str:
+        """A scalar, or zero where it is below; a NaN stays one."""
+        below = self.pure(f"fcmp olt float {x}, 0.0")
+        return self.pure(f"select i1 {below}, float 0.0, float {x}")
+
+    def larger(self, best: str, v: str) -> str:
+        """The larger of two vectors; a NaN is larger than all."""
+        more = self.compare("ogt", v, best)
+        mask = f"<{self.lanes} x i1>"
+        more = self.pure(f"or {mask} {more}, {self.compare('uno', v, v)}")
+        return self.choose(more, v, best)
+
     def choose(self, mask: str, a: str, b: str) -> str:
         """a where the mask is set, else b."""
         return self.pure(f"select <{self.lanes} x i1> {mask}, {self.vec} {a}, {self.vec} {b}")

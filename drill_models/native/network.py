@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drill_models.backend import EngineName
 from drill_models.datasets import IMAGE_SIZE
-from drill_models.device import EngineName
 from drill_models.native.arena import lay_out
 from drill_models.native.compile import Processor, compiled, processor
 from drill_models.native.plan import Plan, make_plan
@@ -146,6 +146,8 @@ class NativeNetwork:
 
     def _enter(self, images: Tensor) -> None:
         n = len(images)
+        if n > self._blocks * self._lanes:
+            raise ValueError(f"a batch of {n} images, in a network for {self._blocks * self._lanes}")
         self._used = -(-n // self._lanes)
         if n != self._n:
             self._n = n

@@ -78,6 +78,7 @@ def finish_statistics(module: Module) -> str:
         offset = f.op("fdiv", first, "%n", s)
         mean = f.op("fadd", f.load_scalar(base, PIVOT), offset, s)
         squares = f.op("fsub", second, f.op("fmul", first, offset, s), s)  # about the mean
+        squares = f.not_negative(squares)
         variance = f.op("fdiv", squares, "%n", s)
         inverse = _inverse(f, variance)
         scale = f.op("fmul", f.load_scalar("%parameters", c), inverse, s)
@@ -88,7 +89,7 @@ def finish_statistics(module: Module) -> str:
         f.store_scalar(inverse, base, INVERSE)
         for place, new in ((c, mean), (f.add("%channels", c), f.op("fdiv", squares, less, s))):
             old = f.load_scalar("%running", place)
-            step = f.op("fmul", f.op("fsub", new, old, s), scalar(MOMENTUM), s)
+            step = f.op("fmul", f.op("fsub", new, old, s), number(MOMENTUM), s)
             moved = f.op("fadd", old, step, s)
             f.store_scalar(moved, "%running", place)
             if place == c:
@@ -111,14 +112,13 @@ def finish_slopes(module: Module) -> str:
         two = f.mul(c, 2)
         total, products = (f.sum_lanes(f.load("%sums", f.add(two, i))) for i in (0, 1))
         base = f.at("%coefficients", f.mul(c, COEFFICIENTS))
-        scale, mean, inverse = (f.load_scalar(base, w) for w in (SCALE, MEAN, INVERSE))
+        scale, inverse = (f.load_scalar(base, w) for w in (SCALE, INVERSE))
         f.store_scalar(f.op("fmul", products, inverse, s), "%slopes", c)
         f.store_scalar(total, "%slopes", f.add("%channels", c))
         # dx = scale * (dy - mean(dy) - (x - mean) * inverse^2 * mean(dy * (x - mean)))
         of_x = f.op("fdiv", f.op("fmul", f.op("fmul", inverse, inverse, s), products, s), "%n", s)
         of_x = f.op("fmul", of_x, f.op("fsub", "0.0", scale, s), s)
-        of_1 = f.op("fmul", scale, f.op("fdiv", total, "%n", s), s)
-        of_1 = f.op("fsub", "0.0", f.op("fadd", of_1, f.op("fmul", of_x, mean, s), s), s)
+        of_1 = f.op("fsub", "0.0", f.op("fmul", scale, f.op("fdiv", total, "%n", s), s), s)
         f.store_scalar(scale, base, BACK_G)
         f.store_scalar(of_x, base, BACK_X)
         f.store_scalar(of_1, base, BACK_1)
@@ -148,10 +148,5 @@ def running_coefficients(module: Module) -> str:
     return name
 
 
-def scalar(x: float) -> str:
-    """A constant scalar."""
-    return number(x)
-
-
 def _inverse(f: Function, variance: str) -> str:
-    return f.op("fdiv", "1.0", f.sqrt(f.op("fadd", variance, scalar(EPSILON), "float")), "float")
+    return f.op("fdiv", "1.0", f.sqrt(f.op("fadd", variance, number(EPSILON), "float")), "float")

@@ -19,9 +19,11 @@ def forward(
     `skip_pad`; `out` has a padding of `next_pad`, or where it is the last layer, one vector a channel: the mean.
     """
     name = f"forward_{index}_{'train' if training else 'eval'}"
+    if module.has(name):
+        return name
     f = module.function(name, ["ptr raw", "ptr skip", "ptr coefficients", "ptr out", "i32 key"])
     chain = chain_of(f, layer, training=training)
-    pooled, pool = layer.pooled, layer.pool
+    pooled = layer.pooled
     row = pooled + 2 * next_pad
     with f.loop(0, layer.c_out) as c:
         chain.enter_channel(c)
@@ -30,7 +32,7 @@ def forward(
             values = _window(f, chain, layer, c, y, x, skip_pad)
             best = values[0][0]
             for v, *_ in values[1:]:
-                best = f.choose(f.compare("ogt", v, best), v, best) if pool > 1 else v
+                best = f.larger(best, v)
             if last:
                 f.set(mean, f.op("fadd", f.get(mean), best))
             else:
@@ -110,7 +112,7 @@ def _shares(f: Function, values: list[str], slope: str) -> list[str]:
     """The slope for the first largest of some values, zero for the others."""
     best = values[0]
     for v in values[1:]:
-        best = f.choose(f.compare("ogt", v, best), v, best)
+        best = f.larger(best, v)
     left, shares = slope, []
     for v in values:
         here = f.compare("oeq", v, best)
@@ -136,12 +138,13 @@ def input_slope(module: Module, layer: Layer, index: int) -> str:
         if has_norm:
             of_g, of_x, of_1 = (chain.coefficient(w) for w in (BACK_G, BACK_X, BACK_1))
             of_g, of_x, of_1 = (f.op("fmul", v, present) for v in (of_g, of_x, of_1))
+            mean = chain.coefficient(MEAN)
         with f.loop(0, side) as y, f.loop(0, side) as x:
             position = f.add(f.mul(c, side**2), f.add(f.mul(y, side), x))
             g = f.load("%slope", position)
             if has_norm:
                 v, before = chain.forward(f.load("%raw", position), before_norm(layer), position)
-                g = f.fma(of_g, g, f.fma(of_x, v, of_1))
+                g = f.fma(of_g, g, f.fma(of_x, f.op("fsub", v, mean), of_1))
                 g = chain.backward(g, before_norm(layer), before, position)
             at = f.add(f.mul(c, row**2), f.add(f.mul(f.add(y, pad), row), f.add(x, pad)))
             f.store(g, "%out", at)

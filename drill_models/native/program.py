@@ -8,7 +8,7 @@ before did, while all of it is still in the cache.
 from drill_models.native import norm, pointwise, winograd
 from drill_models.native.arena import Arena, Buffer
 from drill_models.native.convolutions import Shape, convolution, flip, reduce, weight_gradient
-from drill_models.native.emit import Function, Int, Module
+from drill_models.native.emit import Function, Int, Module, number
 from drill_models.native.plan import Layer, Plan
 
 ARGUMENTS = ["ptr arena", "ptr parameters", "ptr running", "ptr slopes", "ptr keys", "i64 blocks", "float images"]
@@ -81,7 +81,7 @@ class Writer:
         return f"i32 {f.value(f'load i32, ptr {pointer}, align 4')}"
 
     def _values(self, f: Function, layer: Layer) -> str:
-        return f"float {f.op('fmul', '%images', norm.scalar(layer.out**2), 'float')}"
+        return f"float {f.op('fmul', '%images', number(layer.out**2), 'float')}"
 
     def _skip(self, f: Function, layer: Layer, b: Int) -> str:
         return "ptr null" if layer.skip is None else self._block(f, self.arena.inputs[layer.skip], b)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from drill_models.device import Backend
+from drill_models.backend import Backend
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve

@@ -38,8 +38,8 @@ from bench import add_shared_options, cores, one_sentence, versions, write_json
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.device import Backend
 from drill_models.step import EpochRecord, Recipe
 from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig

@@ -1,0 +1,46 @@
+"""What trains a network: names and values, without PyTorch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+DeviceOption = Literal["auto", "cpu", "cuda"]
+DeviceName = Literal["cpu", "cuda"]
+EngineOption = Literal["auto", "native", "torch"]
+EngineName = Literal["native", "torch"]
+PrecisionOption = Literal["auto", "fp32", "bf16"]
+PrecisionName = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """What trains a network.
+
+    Attributes:
+        device: Where.
+        engine: `native`, own kernels on the CPU; `torch`, PyTorch's layers; `auto`, the own kernels where they
+            cover the network, else PyTorch's.
+        precision: `bf16` multiplies in bfloat16, by PyTorch's autocast.
+    """
+
+    device: DeviceName = "cpu"
+    engine: EngineOption = "auto"
+    precision: PrecisionName = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a training run ran on; together with recipe, data and seed it decides the bits on a CPU.
+
+    Attributes:
+        device: Where it trained.
+        threads: On the CPU: PyTorch's, or the one of the own kernels.
+        torch: Version of PyTorch.
+        engine: Own kernels, or PyTorch's layers.
+        precision: Of multiplications.
+    """
+
+    device: DeviceName
+    threads: int
+    torch: str
+    engine: EngineName = "torch"
+    precision: PrecisionName = "fp32"
