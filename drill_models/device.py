@@ -3,7 +3,6 @@
 import ctypes
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -29,9 +28,7 @@ def resolve_backend(device: DeviceOption, engine: EngineOption, precision: Preci
             raise DrillError("--engine native trains on the CPU only; use --engine torch or --device cpu")
         if precision == "bf16":
             raise DrillError("--engine native trains in fp32 only; use --engine torch or --precision fp32")
-        if find_spec("llvmlite") is None:
-            raise DrillError("--engine native needs the package llvmlite, which is not installed here")
-    if where == "cuda" or precision == "bf16" or find_spec("llvmlite") is None:
+    if where == "cuda" or precision == "bf16":
         engine = "torch"
     return Backend(device=where, engine=engine, precision=precision)
 

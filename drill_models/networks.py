@@ -73,13 +73,14 @@ def environment(model: ModelConfig, backend: Backend) -> Environment:
     )
 
 
-def make_network(model: ModelConfig, backend: Backend, *, max_batch: int, seed: int) -> Network:
+def make_network(model: ModelConfig, backend: Backend, *, batch: int, max_batch: int, seed: int) -> Network:
     """Builds a network from torch's global random state.
 
     Args:
         model: What to build.
         backend: What trains it.
-        max_batch: Images in the largest batch.
+        batch: Images in most batches.
+        max_batch: Images in the largest.
         seed: Of dropout's masks.
 
     Raises:
@@ -88,7 +89,7 @@ def make_network(model: ModelConfig, backend: Backend, *, max_batch: int, seed: 
     net = build(model)
     if engine_for(model, backend) == "torch":
         recorder = record_cuda_graph if backend.device == "cuda" else None
-        return TorchNetwork(net.to(backend.device), backend, max_batch=max_batch, recorder=recorder)
+        return TorchNetwork(net.to(backend.device), backend, batch=batch, recorder=recorder)
     from drill_models.native.network import NativeNetwork
 
     return NativeNetwork(model, net, max_batch=max_batch, seed=seed)

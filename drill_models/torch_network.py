@@ -24,19 +24,17 @@ class TorchNetwork:
 
     engine: EngineName = "torch"
 
-    def __init__(
-        self, net: nn.Module, backend: Backend, *, max_batch: int, recorder: Recorder | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, backend: Backend, *, batch: int, recorder: Recorder | None = None) -> None:
         """
         Args:
             net: The network, on the backend's device.
             backend: Its precision counts.
-            max_batch: Images in the largest batch: what a recorded step takes; other batches run layer by layer.
+            batch: Images in most batches: what a recorded step takes; others run layer by layer.
             recorder: Records that step; None where layer by layer is as fast.
         """
         self._net = net
         self._autocast = torch.autocast(backend.device, torch.bfloat16, enabled=backend.precision == "bf16")
-        self._max_batch = max_batch
+        self._batch = batch
         self._recorder = recorder
         self._recorded: _Recorded | None = None
 
@@ -47,7 +45,7 @@ class TorchNetwork:
     def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """One pass forward and back."""
         self._net.train()
-        if self._recorder is None or len(images) != self._max_batch:
+        if self._recorder is None or len(images) != self._batch:
             # A recorded step writes into the slopes that it was recorded with, so these have to stay.
             self._net.zero_grad(set_to_none=self._recorded is None)
             return self._pass(images, labels, label_smoothing)

@@ -76,7 +76,9 @@ def train(
     draws = torch.Generator().manual_seed(seed)
     config = recipe.training
     batches = _batches(torch.arange(len(data.train)), config.batch_size)
-    network = make_network(recipe.model, backend, max_batch=max(map(len, batches)), seed=seed)
+    network = make_network(
+        recipe.model, backend, batch=config.batch_size, max_batch=max(map(len, batches)), seed=seed
+    )
     optimizer = _optimizer(config.optimizer, network.parameters())
     per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, len(batches))
     for epoch in range(1, config.epochs + 1):
@@ -136,7 +138,7 @@ def evaluate(network: Network, images: Images, data: ResidentData) -> tuple[floa
 
 
 def _optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    fused = parameters[0].is_cuda  # one kernel for all parameters; on the CPU they are one tensor anyway
+    fused = parameters[0].is_cuda  # one kernel for all parameters, where launching kernels is what takes time
     match config:
         case SGD():
             return torch.optim.SGD(

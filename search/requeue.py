@@ -6,6 +6,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attrs
 from search.history import point_of
 
+_KEPT = (attrs.BASELINE, attrs.REPORTED, attrs.EPOCHS, attrs.N_PARAMS, attrs.SEED, attrs.CRASHES, attrs.KILLS)
+"""What a point's next trial takes over."""
+
 
 def requeue_dead(study: optuna.Study) -> list[int]:
     """Queues the points of trials that a dead process left running; returns their numbers."""
@@ -27,8 +30,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     )
     # A process that died while it was still proposing leaves half a point, which nobody has seen.
     if complete and not queued:
-        kept = (attrs.BASELINE, attrs.REPORTED, attrs.EPOCHS, attrs.N_PARAMS, attrs.SEED)
-        carried = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+        carried = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
     study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
     study.tell(trial.number, state=TrialState.FAIL)

@@ -21,6 +21,12 @@ from search.workers import Executor
 from spaces.budget import Budget
 from spaces.drill import DrillSpace
 
+MAX_CRASHES = 3
+"""So many workers may end by themselves in training one point; then it has failed."""
+
+MAX_KILLS = 25
+"""So many workers may be killed in training one point: kills come from outside, and where memory is short."""
+
 MAX_FAILURES = 3
 """So many failed trials in a row end the search: the cause is not in the points."""
 
@@ -176,11 +182,24 @@ class _Sitting:
             case Ended(outcome="diverged", reason=reason):
                 # Pruned rather than failed: samplers learn from pruned trials, and ignore failed ones.
                 self._end(running, TrialState.PRUNED, reason)
+            case Ended(outcome="refused", reason=reason):
+                raise DrillError(reason or "a worker refused to train")
             case Ended(reason=reason):
                 self._end(running, TrialState.FAIL, reason)
-            case Lost(reason=reason):
-                self._requeue(running)
-                self._watcher.lost(_frozen(self._job.study, running.trial.number), reason)
+            case Lost(reason=reason, killed=killed):
+                self._lose(running, reason, killed=killed)
+
+    def _lose(self, running: _Running, reason: str, *, killed: bool) -> None:
+        """Queues the point of a trial whose worker died; a point that does so each time fails instead."""
+        trial = running.trial
+        kind, most = (attrs.KILLS, MAX_KILLS) if killed else (attrs.CRASHES, MAX_CRASHES)
+        times = trial.user_attrs.get(kind, 0) + 1
+        trial.set_user_attr(kind, times)
+        if times >= most:
+            self._end(running, TrialState.FAIL, f"{reason}, as {times} workers did with this network")
+            return
+        self._requeue(running)
+        self._watcher.lost(_frozen(self._job.study, trial.number), reason)
 
     def requeue_all(self) -> None:
         """Stops what runs, and queues it again."""

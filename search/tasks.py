@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
 from drill_models.device import give_back_memory
+from drill_models.errors import DrillError
 from drill_models.networks import environment
 from drill_models.step import EpochRecord, Recipe
 from drill_models.train import Diverged, train
@@ -45,19 +46,33 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task ended by itself: trained to its last epoch, diverged, or failed by an error of the machine."""
+    """A task ended by itself.
+
+    Attributes:
+        key: The task's.
+        outcome: Trained to its last epoch, diverged, failed by an error of the machine, or refused, because what
+            was asked for does not go together.
+        reason: Of all but the first, for a person.
+    """
 
     key: int
-    outcome: Literal["complete", "diverged", "failed"]
+    outcome: Literal["complete", "diverged", "failed", "refused"]
     reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker died, and with it the task that it had, if any: its `key`."""
+    """A worker died, and with it the task that it had, if any: its `key`.
+
+    Attributes:
+        key: The task's, or None.
+        reason: For a person.
+        killed: By a signal from outside, rather than by what it did.
+    """
 
     key: int | None
     reason: str
+    killed: bool
 
 
 Event = Began | Epoch | Ended | Lost
@@ -91,13 +106,15 @@ def perform(
         Interrupted: `should_stop` said yes.
     """
     give_back_memory()  # of the task before
-    yield Began(task.key, environment(task.recipe.model, backend))
     outcome = Ended(task.key, "complete")
     try:
+        yield Began(task.key, environment(task.recipe.model, backend))
         for record in trainer(task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop):
             yield Epoch(task.key, record)
     except Diverged as error:
         outcome = Ended(task.key, "diverged", str(error))
+    except DrillError as error:
+        outcome = Ended(task.key, "refused", str(error))
     except (RuntimeError, MemoryError) as error:
         outcome = Ended(task.key, "failed", f"{type(error).__name__}: {error}"[:500])
     yield outcome

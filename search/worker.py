@@ -13,7 +13,7 @@ from drill_models.errors import DrillError
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task
 from search.worker_process import Place, Stop, main
 
-MAX_KILLS = 25
+MAX_KILLS = 30
 """So many times in a row may a worker be killed without finishing an epoch: kills come from outside, and a
 machine that runs out of memory kills too."""
 MAX_CRASHES = 5
@@ -126,10 +126,11 @@ class Worker:
         code = self._process.exitcode
         self._last_death = _how(code)
         self._deaths += 1
-        if code is None or -code not in (signal.SIGTERM, getattr(signal, "SIGKILL", None)):
-            self._crashes += 1
+        killed = code is not None and -code in (signal.SIGTERM, getattr(signal, "SIGKILL", None))
+        self._crashes += not killed
         self.forget()
-        lost = Lost(None if self.task is None else self.task.key, f"worker {self._number + 1} {self._last_death}")
+        reason = f"worker {self._number + 1} {self._last_death}"
+        lost = Lost(None if self.task is None else self.task.key, reason, killed)
         self.task = None
         return lost
 

@@ -202,15 +202,15 @@ def test_pooling_twice_is_pooling_once_and_first_is_not_covered() -> None:
     first = ModelConfig(blocks=(PoolBlock(kind="pool", size=2), ConvBlock(channels=12)), head=GapHead())
     with pytest.raises(Unsupported):
         make_plan(first)
-    fallback = make_network(first, Backend(), max_batch=4, seed=0)
+    fallback = make_network(first, Backend(), batch=4, max_batch=4, seed=0)
     assert isinstance(fallback, TorchNetwork)
     with pytest.raises(DrillError, match="--engine native does not cover pooling"):
-        make_network(first, Backend(engine="native"), max_batch=4, seed=0)
+        make_network(first, Backend(engine="native"), batch=4, max_batch=4, seed=0)
 
 
 def test_wide_networks_fall_back() -> None:
     wide = ModelConfig(blocks=(ConvBlock(channels=300),), head=GapHead())
-    assert make_network(wide, Backend(), max_batch=4, seed=0).engine == "torch"
+    assert make_network(wide, Backend(), batch=4, max_batch=4, seed=0).engine == "torch"
 
 
 def test_masks_change_with_the_batch_and_repeat_with_the_seed() -> None:

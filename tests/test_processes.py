@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -156,14 +156,14 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None
     with _started(tmp_path, *words, "--baselines", "none", "--pruner", "none", "--workers", "2") as process:
         for killed in range(kills):
             until = time.monotonic() + chance.uniform(0, 4)
-            while time.monotonic() < until or not _workers(process.pid):
+            while time.monotonic() < until or not (alive := _workers(process.pid)):
                 assert process.poll() is None, process.communicate()
                 # Whatever the machine's speed, the kills come before the search ends.
-                if killed and sum(t.state == TrialState.COMPLETE for t in _trials(tmp_path, name)) > killed:
-                    break
+                if sum(t.state == TrialState.COMPLETE for t in _trials(tmp_path, name)) >= (killed + 1) * 0.7:
+                    until = 0
                 time.sleep(0.02)
-            for worker in chance.sample(_workers(process.pid), 1):
-                os.kill(worker, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(alive), signal.SIGKILL)
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "Traceback" not in err

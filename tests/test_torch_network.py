@@ -49,7 +49,7 @@ def _train(
     net = build(MODEL).to(device)
     backend = Backend(device="cuda" if device == "cuda" else "cpu", engine="torch")
     chosen = None if recorder is None else recorder(list(net.parameters()))
-    network = TorchNetwork(net, backend, max_batch=16, recorder=chosen)
+    network = TorchNetwork(net, backend, batch=16, recorder=chosen)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     losses = []
     draws = torch.Generator().manual_seed(1)
@@ -88,7 +88,7 @@ def test_bf16_is_another_rounding() -> None:
     losses = []
     for precision in PRECISIONS:
         backend = Backend(engine="torch", precision=precision)
-        network = TorchNetwork(net, backend, max_batch=8)
+        network = TorchNetwork(net, backend, batch=8)
         losses.append(float(network.train_batch(images, labels, label_smoothing=0.0)[0]))
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
