@@ -40,7 +40,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
             blocks.append(PoolBlock(kind="pool", size=pool))
             size //= pool
             continue
-        kernel = draw(st.sampled_from([k for k in (1, 3, 5) if k <= size]))
+        kernel = draw(st.sampled_from([k for k in (1, 3, 5, 7) if k <= size]))
         padding = draw(st.integers(0, kernel // 2))
         same = padding == kernel // 2
         residual = same and draw(st.booleans())

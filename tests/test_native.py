@@ -46,16 +46,13 @@ HEADS: list[Head] = [
 ]
 
 
-Keys = np.ndarray[tuple[int, ...], np.dtype[np.uint32]]
-
-
 class _Masked(nn.Module):
     """Dropout by the very masks that the kernels draw: lowbias32 of element number plus key."""
 
-    def __init__(self, layer: nn.Dropout | nn.Dropout2d, keys: Keys, lanes: int) -> None:
+    def __init__(self, layer: nn.Dropout | nn.Dropout2d, native: NativeNetwork, index: int, lanes: int) -> None:
         super().__init__()
-        self._rate, self._channels, self._keys = layer.p, isinstance(layer, nn.Dropout2d), keys
-        self._lanes = lanes
+        self._rate, self._channels = layer.p, isinstance(layer, nn.Dropout2d)
+        self._native, self._index, self._lanes = native, index, lanes
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -65,7 +62,7 @@ class _Masked(nn.Module):
         area = 1 if self._channels else h * w
         image, lane = np.arange(n) // lanes, np.arange(n) % lanes
         element = np.arange(c * area, dtype=np.uint32)[None] * np.uint32(lanes) + lane[:, None].astype(np.uint32)
-        hashed = element + self._keys[image][:, None]
+        hashed = element + self._native.dropout_keys[self._index][image][:, None]
         for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
             hashed = (hashed ^ (hashed >> np.uint32(shift))) * np.uint32(factor)
         hashed ^= hashed >> np.uint32(16)
@@ -74,8 +71,8 @@ class _Masked(nn.Module):
         return x * kept.view(shape) / (1 - self._rate)
 
 
-def _with_masks(net: nn.Module, native: NativeNetwork, lanes: int) -> None:
-    """Puts the masks of a native network's last batch in the place of a PyTorch network's dropout layers."""
+def _with_masks(net: nn.Module, native: NativeNetwork, lanes: int) -> list[_Masked]:
+    """Puts the kernels' masks in the place of a PyTorch network's dropout layers."""
     layers = [i for i, layer in enumerate(native.plan.layers) if "dropout" in layer.ops]
     found = [
         (parent, name, child)
@@ -83,49 +80,59 @@ def _with_masks(net: nn.Module, native: NativeNetwork, lanes: int) -> None:
         for name, child in parent.named_children()
         if isinstance(child, nn.Dropout | nn.Dropout2d)
     ]
+    masked = []
     for (parent, name, child), layer in zip(found, layers, strict=True):
-        setattr(parent, name, _Masked(child, native.dropout_keys[layer], lanes))
+        masked.append(_Masked(child, native, layer, lanes))
+        setattr(parent, name, masked[-1])
+    return masked
 
 
 def _agree(
     model: ModelConfig, n: int, *, seed: int = 0, smoothing: float = 0.0, target: Processor | None = None
 ) -> None:
-    """Compares scores, loss, slopes, running statistics and evaluation of both engines on one batch."""
+    """Compares scores, loss, slopes, running statistics and evaluation of both engines.
+
+    On two batches, the second of which is smaller, and on more images than a batch in evaluation.
+    """
+    target = target or processor()
     torch.manual_seed(seed)
     net = build(model)
-    start = {name: value.clone() for name, value in net.state_dict().items()}
-    target = target or processor()
-    native = NativeNetwork(model, net, max_batch=n, seed=seed, target=target)
-    images, labels = torch.randn(n, 1, 28, 28), torch.randint(0, model.num_classes, (n,))
-    loss, hits = native.train_batch(images, labels, label_smoothing=smoothing)
-    (flat,) = native.parameters()
-    assert flat.grad is not None
-
     reference = build(model)
-    reference.load_state_dict(start)
+    reference.load_state_dict(net.state_dict())
+    native = NativeNetwork(model, net, max_batch=n, seed=seed, target=target)
+    (flat,) = native.parameters()
     _with_masks(reference, native, target.lanes)
     # In double precision, so that the difference is the kernels' own rounding.
-    reference.double().train()
-    scores = reference(images.double())
-    expected = F.cross_entropy(scores, labels, label_smoothing=smoothing)
-    expected.backward()  # type: ignore[no-untyped-call]
-    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-5)
-    assert int(hits) == int((scores.argmax(1) == labels).sum()) or n > 8  # a tie may fall either way
-
-    # A few values near a kink of ReLU or of pooling may fall on its other side; a mistake would be far larger.
-    at = 0
-    for name, p in reference.named_parameters():
-        assert p.grad is not None
-        own = flat.grad[at : at + p.numel()].view_as(p)
-        assert float((own - p.grad).norm()) <= 0.02 * float(p.grad.norm()) + 5e-5, name
-        at += p.numel()
-    assert at == len(flat)
-
+    reference.double()
+    for size in (n, max(1, n // 2)):
+        images, labels = torch.randn(size, 1, 28, 28), torch.randint(0, model.num_classes, (size,))
+        loss, hits = native.train_batch(images, labels, label_smoothing=smoothing)
+        reference.train()
+        reference.zero_grad()
+        scores = reference(images.double())
+        expected = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        expected.backward()  # type: ignore[no-untyped-call]
+        assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-5)
+        best, second = scores.detach().topk(2).values.T
+        clear = best - second > 1e-3  # of others either may win
+        right = scores.argmax(1) == labels
+        assert int((right & clear).sum()) <= int(hits) <= int((right | ~clear).sum())
+        at = 0
+        assert flat.grad is not None
+        for name, p in reference.named_parameters():
+            assert p.grad is not None
+            own = flat.grad[at : at + p.numel()].view_as(p)
+            # A value near a kink of ReLU or of pooling may fall on its other side: without batch norm, and in
+            # tiny batches, one of them is more of the whole.
+            assert float((own - p.grad).norm()) <= 6e-3 * float(p.grad.norm()) + 5e-5, name
+            at += p.numel()
+        assert at == len(flat)
     trained, wanted = native.module().state_dict(), reference.state_dict()
     for name, value in trained.items():
         if "running" in name:
             assert torch.allclose(value.double(), wanted[name], rtol=1e-3, atol=1e-5), name
     reference.eval()
+    images = torch.randn(2 * n + 3, 1, 28, 28)
     assert torch.allclose(native.scores(images).double(), reference(images.double()), rtol=1e-3, atol=1e-4)
 
 
@@ -232,12 +239,19 @@ def test_a_nan_stays_one() -> None:
         blocks=(ConvBlock(channels=12, then=("relu", "batch_norm")), PoolBlock(kind="pool", size=2)),
         head=GapHead(),
     )
-    net = build(model)
-    with torch.no_grad():
-        next(iter(net.parameters())).fill_(float("nan"))
-    native = NativeNetwork(model, net, max_batch=4, seed=0)
-    loss, _ = native.train_batch(torch.randn(4, 1, 28, 28), torch.zeros(4, dtype=torch.long), label_smoothing=0.0)
-    assert torch.isnan(loss)
+    native = NativeNetwork(model, build(model), max_batch=4, seed=0)
+    for row, column in itertools.product((12, 13), repeat=2):  # each place of a pooling window
+        images = torch.randn(4, 1, 28, 28)
+        images[2, 0, row, column] = float("nan")
+        loss, _ = native.train_batch(images, torch.zeros(4, dtype=torch.long), label_smoothing=0.0)
+        assert torch.isnan(loss)
+
+
+def test_a_batch_too_large_is_refused() -> None:
+    model = ModelConfig(blocks=(ConvBlock(channels=12),), head=GapHead())
+    native = NativeNetwork(model, build(model), max_batch=16, seed=0)
+    with pytest.raises(ValueError, match="a batch of 17 images"):
+        native.forward(torch.randn(17, 1, 28, 28))
 
 
 def test_both_engines_learn_alike(digits: ResidentData) -> None:
