@@ -136,6 +136,19 @@ def summary(trained: Sequence[Step]) -> str:
     )
 
 
+def _trained_otherwise(then: Run, now: Run) -> str:
+    """What may be the cause of a difference, in words."""
+    facts = (
+        ("seed", then.seed, now.seed),
+        ("engine", then.engine, now.engine),
+        ("PyTorch", then.torch, now.torch),
+        ("precision", then.precision, now.precision),
+        ("device", then.device, now.device),
+    )
+    changed = [f"{what} was {old}, is {new}" for what, old, new in facts if old != new]
+    return f" ({'; '.join(changed)})" if changed else ""
+
+
 def comparison(before: Step, after: Step) -> str | None:
     """How a new run compares with what the step file says, in a sentence; None where it says nothing."""
     result, new = before.result, after.result
@@ -150,6 +163,7 @@ def comparison(before: Step, after: Step) -> str | None:
         return (
             f"the recorded run has {result.run.value:.2%} (mean of the last three epochs), this one "
             f"{run.value:.2%}; they differ by {abs(result.run.value - run.value):.2%}"
+            f"{_trained_otherwise(result.run, run)}"
         )
     reported = result.reported
     if reported is None or run.held_out != "test" or not reported.test_curve or after.dataset != before.dataset:

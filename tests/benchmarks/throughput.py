@@ -9,10 +9,11 @@ fresh processes, with the same network, batch size, augmentation, optimiser and 
   turns, and the fastest is compared with.
 - Engine: as a search uses the machine, `--workers` processes that train the step at the same time by
   `drill_models.train.train`, with cores / workers threads each. Its figure is the images of all of them,
-  divided by the time from a common start to the last one's end. Setting up a training counts.
+  divided by the time from a common start to the last one's end.
 
 Imports and reading the data are not counted. Both sides first train ten batches, whose seconds are shown
-apart. Only training counts: the notebook side is not evaluated, and the engine, which always is, holds out 100
+apart; the engine compiles the network's kernels in them, which a search does once a trial. Only training
+counts: the notebook side is not evaluated, and the engine, which always is, holds out 100
 images. Cycles are shortened to the epochs that are trained, which changes no work.
 
     python tests/benchmarks/throughput.py [--steps a-runs/5 b-cyclic/5 d-rotation/5] [--repeats 5]
