@@ -54,7 +54,7 @@ def test_the_main_job_in_small(run: Run, tmp_path: Path) -> None:
     assert "going on: 2 of 3 trials are there" in text
     assert "3 trials:" in text
 
-    code, text, _ = run(*SMALL[2:], "--trials", "9", "--timeout", "0.001")
+    code, text, _ = run(*SMALL[2:], "--trials", "9", "--timeout", "0.000001")
     assert code == 0
     assert "--timeout is over with 3 of 9 trials" in text
 
