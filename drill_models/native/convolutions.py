@@ -4,6 +4,7 @@ A lane is an image, so that every multiplication uses a whole vector, whatever t
 A tile of the output, some channels by some columns, stays in registers while the inputs stream by.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drill_models.native.emit import Module
@@ -52,23 +53,46 @@ def convolution(module: Module, shape: Shape, registers: int) -> str:
     if module.has(name):
         return name
     channels, columns = _tile(shape, registers)
+    weights = shape.kernel**2 * (1 if shape.depthwise else shape.c_in)
+    return over_tiles(module, name, shape, split(shape.out, columns), channels, weights, _micro)
+
+
+def over_tiles(
+    module: Module,
+    name: str,
+    shape: Shape,
+    columns: Sequence[tuple[int, int, int]],
+    channels: int,
+    weights: int,
+    micro: Callable[[Module, Shape, int, int], str],
+) -> str:
+    """`(ptr in, ptr weights, ptr out)`: a convolution, tile by tile; returns its name.
+
+    Args:
+        module: Where the kernel goes.
+        name: Its name.
+        shape: The convolution.
+        columns: How a row of the output is cut: (first, parts, size).
+        channels: Output channels of a tile, at most.
+        weights: Floats of weights an output channel.
+        micro: Writes the kernel of a tile of so many channels and columns.
+    """
     f = module.function(name, ["ptr in", "ptr w", "ptr out"])
-    per_channel = shape.kernel**2 * (1 if shape.depthwise else shape.c_in)
     with f.loop(0, shape.out) as y:
-        for x0, x_tiles, width in split(shape.out, columns):
+        for x0, x_tiles, width in columns:
             with f.loop(0, x_tiles) as tile:
                 x = f.add(x0, f.mul(tile, width))
                 source = f.at_vec("%in", f.add(f.mul(y, shape.row), x))
                 target = f.at_vec("%out", f.add(f.mul(y, shape.out), x))
                 for c0, c_tiles, height in split(shape.c_out, channels):
-                    micro = _micro(module, shape, height, width)
+                    kernel = micro(module, shape, height, width)
                     with f.loop(0, c_tiles) as c_tile:
                         c = f.add(c0, f.mul(c_tile, height))
                         begin = f.at_vec(source, f.mul(c, shape.row**2)) if shape.depthwise else source
                         f.call(
-                            micro,
+                            kernel,
                             f"ptr {begin}",
-                            f"ptr {f.at('%w', f.mul(c, per_channel))}",
+                            f"ptr {f.at('%w', f.mul(c, weights))}",
                             f"ptr {f.at_vec(target, f.mul(c, shape.out**2))}",
                         )
     f.end()

@@ -5,7 +5,7 @@ instead run on units of their own. The weights' gradient is F(3, 2) over the sam
 Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308.
 """
 
-from drill_models.native.convolutions import Shape, split
+from drill_models.native.convolutions import Shape, over_tiles, split
 from drill_models.native.emit import Function, Module
 
 POINTS = 4
@@ -48,28 +48,10 @@ def convolution(module: Module, shape: Shape, registers: int) -> str:
     if module.has(name):
         return name
     channels, pairs = _tile(shape, registers)
-    f = module.function(name, ["ptr in", "ptr w", "ptr out"])
     cuts = [(2 * first, parts, 2 * size) for first, parts, size in split(shape.out // 2, pairs)]
     if shape.out % 2:
         cuts.append((shape.out - 1, 1, 1))
-    with f.loop(0, shape.out) as y:
-        for x0, x_tiles, width in cuts:
-            with f.loop(0, x_tiles) as tile:
-                x = f.add(x0, f.mul(tile, width))
-                source = f.at_vec("%in", f.add(f.mul(y, shape.row), x))
-                target = f.at_vec("%out", f.add(f.mul(y, shape.out), x))
-                for c0, c_tiles, height in split(shape.c_out, channels):
-                    micro = _micro(module, shape, height, width)
-                    with f.loop(0, c_tiles) as c_tile:
-                        c = f.add(c0, f.mul(c_tile, height))
-                        f.call(
-                            micro,
-                            f"ptr {source}",
-                            f"ptr {f.at('%w', f.mul(c, shape.c_in * 3 * POINTS))}",
-                            f"ptr {f.at_vec(target, f.mul(c, shape.out**2))}",
-                        )
-    f.end()
-    return name
+    return over_tiles(module, name, shape, cuts, channels, shape.c_in * 3 * POINTS, _micro)
 
 
 def _tile(shape: Shape, registers: int) -> tuple[int, int]:
