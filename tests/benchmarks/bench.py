@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from drill_models.backend import Backend
+from drill_models.device import usable_cores
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
@@ -66,15 +67,10 @@ def named_step(name: str) -> Step:
     return steps[0]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def versions() -> dict[str, str | int]:
     """What a figure depends on, for result files."""
     return {
-        "cores": cores(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "torch": version("torch"),
         "optuna": version("optuna"),

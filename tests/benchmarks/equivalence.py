@@ -33,7 +33,6 @@ import torch
 from bench import (
     BACKENDS,
     add_shared_options,
-    cores,
     find_mnist,
     fresh_environment,
     named_step,
@@ -44,7 +43,7 @@ from bench import (
 from scipy import stats  # type: ignore[import-untyped]
 
 from drill_models.data import full_data
-from drill_models.device import keep_freed_memory
+from drill_models.device import keep_freed_memory, usable_cores
 from drill_models.errors import DrillError
 from drill_models.resolve import Resolved
 from drill_models.train import Diverged, train
@@ -191,7 +190,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--images", type=int, help="train on so many only")
     parser.add_argument("--epochs", type=int, help="instead of each step's own")
-    parser.add_argument("--workers", type=int, default=cores(), help="trainings side by side; default: cores")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), help="trainings side by side; default: cores"
+    )
     parser.add_argument("--lines", type=Path, help="file of finished trainings, to go on with")
     add_shared_options(parser)
     arguments = parser.parse_args()

@@ -34,12 +34,13 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import optuna
-from bench import add_shared_options, cores, one_sentence, versions, write_json
+from bench import add_shared_options, one_sentence, versions, write_json
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
+from drill_models.device import usable_cores
 from drill_models.step import EpochRecord, Recipe
 from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig
@@ -263,7 +264,7 @@ def main() -> int:
     parser.add_argument("--measured", type=int, default=20, help="trials that are timed at each size")
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--trial-seconds", type=float, default=40, help="of one core, for all epochs")
-    parser.add_argument("--workers", type=int, default=cores(), help="trials that train at the same time")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="trials that train at the same time")
     parser.add_argument("--folder", type=Path, help="where the database lies; default: a temporary folder")
     add_shared_options(parser)
     arguments = parser.parse_args()

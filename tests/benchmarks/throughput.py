@@ -34,7 +34,6 @@ import torch
 from bench import (
     BACKENDS,
     add_shared_options,
-    cores,
     find_mnist,
     fresh_environment,
     in_fresh_process,
@@ -45,7 +44,7 @@ from bench import (
 )
 
 from drill_models.data import ResidentData, full_data
-from drill_models.device import keep_freed_memory
+from drill_models.device import keep_freed_memory, usable_cores
 from drill_models.resolve import Resolved
 from drill_models.step import Recipe
 from drill_models.train import train
@@ -170,7 +169,7 @@ def engine_run(piece: Slice, seed: int, name: str) -> Measured:
 
 def engine_runs(piece: Slice, workers: int, backend: str) -> list[Measured]:
     """The same training in each of so many processes at the same time, with different seeds."""
-    threads = max(1, cores() // workers)
+    threads = max(1, usable_cores() // workers)
     spawn = multiprocessing.get_context("spawn")
     gate = spawn.Barrier(workers)
     with (
@@ -243,7 +242,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=12_800, help="of an epoch; 60000 are all of MNIST")
     parser.add_argument("--engine-epochs", type=int, default=2, help="the notebook trains one")
-    parser.add_argument("--workers", type=int, default=cores(), help="processes of the engine; default: cores")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), help="processes of the engine; default: cores"
+    )
     parser.add_argument("--loader-workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--backend", choices=BACKENDS, default="default", help="what trains in the engine")
     add_shared_options(parser)
@@ -252,9 +253,9 @@ def main() -> int:
         resolved = find_mnist(arguments.data)
         for step in arguments.steps:
             named_step(step)
-        threads = max(1, cores() // arguments.workers)
+        threads = max(1, usable_cores() // arguments.workers)
         print(
-            f"notebook: 1 process, {cores()} threads, 1 epoch of {arguments.images:,} images; engine: "
+            f"notebook: 1 process, {usable_cores()} threads, 1 epoch of {arguments.images:,} images; engine: "
             f"{arguments.workers} processes, threads each: {threads}, epochs each: {arguments.engine_epochs}"
         )
         settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("data", "out")}
