@@ -24,12 +24,12 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     The new trial is queued before the old one ends, so that nothing is lost if the process dies between.
     """
     point = point_of(trial)
-    complete = len(point) > 0 and attrs.N_PARAMS in trial.user_attrs
+    drawn = "fixed_params" in trial.system_attrs or attrs.N_PARAMS in trial.user_attrs
     queued = any(
         other.user_attrs.get(attrs.RETRY_OF) == trial.number for other in study.get_trials(deepcopy=False)
     )
     # A process that died while it was still proposing leaves half a point, which nobody has seen.
-    if complete and not queued:
+    if drawn and not queued:
         carried = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
     study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)

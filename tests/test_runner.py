@@ -13,7 +13,7 @@ from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.step import last_three_mean
 from search import attrs
-from search.history import curve, ranked, tally
+from search.history import curve, point_of, ranked, tally
 from search.requeue import requeue_dead
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points
@@ -104,6 +104,14 @@ def test_what_a_dead_process_left_is_queued_once(few_digits: ResidentData) -> No
     assert (counts.waiting, counts.interrupted, counts.trained) == (1, 2, 0)
     run_here(job, few_digits, Log(), never)
     assert tally(job.study).trained == 2
+
+
+def test_a_queued_point_is_kept_when_its_process_dies_while_it_asks() -> None:
+    study = small_job(trials=1).study
+    study.enqueue_trial({"c1": 8, "c2": 9})
+    study.ask().suggest_int("c1", 4, 128, log=True)
+    assert requeue_dead(study) == [0]
+    assert [point_of(trial) for trial in study.get_trials(states=(TrialState.WAITING,))] == [{"c1": 8, "c2": 9}]
 
 
 def test_a_point_over_the_budget_is_refused_and_not_trained(few_digits: ResidentData) -> None:
