@@ -6,7 +6,8 @@ from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData, full_data, validation_data
 from drill_models.networks import environment
 from drill_models.resolve import Resolved
-from drill_models.step import EpochRecord, Recipe, Run, last_three_mean
+from drill_models.result import EpochRecord, Run, last_three_mean
+from drill_models.step import Recipe
 from drill_models.train import DEFAULT_BACKEND, train
 
 

@@ -7,22 +7,16 @@ degrees; translations are pixels; `n_params` is the number of trainable paramete
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
+from drill_models.part import Accuracy, Part, Text
+from drill_models.result import Result
 
 FORMAT: Literal[1] = 1
 """Version of the YAML format, written into every file as `format`."""
 
-Accuracy = Annotated[float, Field(ge=0, le=1, description="Fraction from 0 to 1.")]
-Text = Annotated[str, Field(max_length=20_000)]
 Width = Annotated[int, Field(ge=1, le=2048, description="Channels.")]
-
-
-class Part(BaseModel):
-    """A frozen value that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 # --- model -----------------------------------------------------------------------------------
@@ -311,63 +305,6 @@ class Target(Part):
     epochs: int = Field(ge=1, le=1000, description="At most.")
 
 
-class EpochRecord(Part):
-    """One epoch: means over the training images as they were trained, and over the held-out images."""
-
-    epoch: int = Field(ge=1)
-    lr: float = Field(ge=0, description="Learning rate at the epoch's end.")
-    train_loss: float
-    train_accuracy: Accuracy
-    val_loss: float
-    val_accuracy: Accuracy
-    seconds: float = Field(ge=0)
-
-
-class Reported(Part):
-    """What a published step says of itself, kept as it is even where its own curve differs."""
-
-    n_params: Text | None = Field(default=None, description="The count in the author's words.")
-    train_accuracy: Accuracy
-    test_accuracy: Accuracy
-    test_curve: tuple[Accuracy, ...] = Field(
-        default=(), max_length=1000, description="Test accuracy after each epoch."
-    )
-
-
-class Caveat(Part):
-    """Why a figure is not what it seems."""
-
-    kind: Literal["selected-on-test", "scheduler-never-stepped", "misreported", "reconstructed", "small-data"]
-    text: Text
-
-
-class Run(Part):
-    """One training run: where it ran, and its curve."""
-
-    held_out: Literal["validation", "test"] = Field(description="What val_loss and val_accuracy were measured on.")
-    seed: int = Field(ge=0, le=2**63 - 1)
-    device: Literal["cpu", "cuda"]
-    threads: int = Field(ge=1)
-    torch: Text = Field(description="Version of PyTorch.")
-    engine: Literal["native", "torch"] = Field(
-        default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
-    )
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of multiplications.")
-    value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
-    best_epoch: int = Field(ge=1)
-    seconds: float = Field(ge=0)
-    epochs: tuple[EpochRecord, ...] = Field(min_length=1, max_length=1000)
-
-
-class Result(Part):
-    """What is known of a step: its parameter count, what was published, what was run."""
-
-    n_params: int = Field(ge=0)
-    reported: Reported | None = None
-    caveats: tuple[Caveat, ...] = ()
-    run: Run | None = None
-
-
 class Source(Part):
     """Where a published step comes from."""
 
@@ -402,9 +339,3 @@ class Step(Part):
     def recipe(self) -> Recipe:
         """What decides a training run of this step."""
         return Recipe(model=self.model, training=self.training)
-
-
-def last_three_mean(accuracies: tuple[float, ...] | list[float]) -> float:
-    """Mean of the last three accuracies, or of all where there are fewer: a search's value of a run."""
-    last = accuracies[-3:]
-    return sum(last) / len(last)

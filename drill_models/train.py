@@ -14,12 +14,12 @@ from drill_models.augment import augment_batch
 from drill_models.backend import Backend
 from drill_models.data import Images, ResidentData
 from drill_models.networks import Network, make_network
+from drill_models.result import EpochRecord
 from drill_models.step import (
     SGD,
     Adam,
     AdamW,
     CosineSchedule,
-    EpochRecord,
     ExponentialSchedule,
     NoSchedule,
     OneCycleSchedule,

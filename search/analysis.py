@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drill_models.step import EpochRecord
+from drill_models.result import EpochRecord
 
 GAP = 0.003
 """Train accuracy so far above validation accuracy is called over-fitting, so far below it under-fitting."""

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from drill_models.resolve import Resolved
-from drill_models.step import EpochRecord
+from drill_models.result import EpochRecord
 from search import attrs
 from search.history import Tally, ranked, tally
 from search.session import Opened

@@ -11,8 +11,9 @@ from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
 from drill_models.errors import StudyError
+from drill_models.result import Result
 from drill_models.run import recorded_run
-from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Result, Step, Target
+from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
 from drill_models.step_io import save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence

@@ -7,7 +7,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.errors import StudyError
-from drill_models.step import EpochRecord, Recipe, last_three_mean
+from drill_models.result import EpochRecord, last_three_mean
+from drill_models.step import Recipe
 from search import attrs
 from spaces.drill import DrillSpace
 

@@ -9,8 +9,9 @@ from drill_models.count import count
 from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
+from drill_models.result import Caveat, EpochRecord, Result, Run
 from drill_models.run import load, recorded_run
-from drill_models.step import Caveat, EpochRecord, Recipe, Result, Run, Step
+from drill_models.step import Recipe, Step
 from drill_models.train import Interrupted
 from search.tasks import Began, Ended, Epoch, Lost, Task
 from search.workers import Executor, open_executor

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.backend import Environment
 from drill_models.errors import DrillError
-from drill_models.step import EpochRecord
+from drill_models.result import EpochRecord
 from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints

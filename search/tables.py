@@ -6,7 +6,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 from drill_models.count import Count, Shape, volume
-from drill_models.step import EpochRecord, Step
+from drill_models.result import EpochRecord
+from drill_models.step import Step
 
 
 def percent(accuracy: float | None) -> str:

@@ -9,7 +9,8 @@ from drill_models.data import ResidentData
 from drill_models.device import give_back_memory
 from drill_models.errors import DrillError
 from drill_models.networks import environment
-from drill_models.step import EpochRecord, Recipe
+from drill_models.result import EpochRecord
+from drill_models.step import Recipe
 from drill_models.train import Diverged, train
 
 

@@ -7,7 +7,8 @@ from rich.console import Console
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
-from drill_models.step import EpochRecord, Step
+from drill_models.result import EpochRecord
+from drill_models.step import Step
 from drill_models.step_io import save_step
 from drill_models.train import Interrupted
 from search.interrupt import stop_on_signals

@@ -4,7 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from drill_models.step import EpochRecord
+from drill_models.result import EpochRecord
 from search import attrs
 from search.export import chain
 from search.history import baselines, curve, point_of, ranked

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from drill_models import yaml_io
 from drill_models.count import count
 from drill_models.errors import BudgetError, StepError
+from drill_models.part import Part, Text
 from drill_models.step import (
     ConvBlock,
     Dropout,
@@ -20,9 +21,7 @@ from drill_models.step import (
     GapHead,
     ModelConfig,
     Operation,
-    Part,
     PoolBlock,
-    Text,
     check_window,
     odd,
 )

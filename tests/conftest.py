@@ -9,16 +9,7 @@ import torch
 from drill_models.data import ResidentData, validation_data
 from drill_models.datasets import dataset_facts
 from drill_models.resolve import Resolved
-from drill_models.step import (
-    SGD,
-    ConvBlock,
-    GapHead,
-    ModelConfig,
-    NoSchedule,
-    PoolBlock,
-    Recipe,
-    TrainConfig,
-)
+from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, PoolBlock, Recipe, TrainConfig
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.step import EpochRecord
+from drill_models.result import EpochRecord
 from drill_models.train import train
 from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler

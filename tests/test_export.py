@@ -10,7 +10,8 @@ from drill_models.data import ResidentData
 from drill_models.errors import StudyError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource
-from drill_models.step import EpochRecord, Step
+from drill_models.result import EpochRecord
+from drill_models.step import Step
 from drill_models.step_io import load_step
 from search import analysis, attrs
 from search.baselines import seed_baselines

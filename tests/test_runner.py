@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
-from drill_models.step import last_three_mean
+from drill_models.result import last_three_mean
 from search import attrs
 from search.history import curve, point_of, ranked, tally
 from search.requeue import requeue_dead

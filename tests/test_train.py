@@ -11,12 +11,12 @@ from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory, resolve_device
 from drill_models.errors import DrillError
 from drill_models.hand_steps import ladder
+from drill_models.result import EpochRecord
 from drill_models.run import run
 from drill_models.step import (
     SGD,
     ConvBlock,
     Dropout,
-    EpochRecord,
     NoSchedule,
     OneCycleSchedule,
     PlateauSchedule,

@@ -19,7 +19,8 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError
-from drill_models.step import EpochRecord, Recipe
+from drill_models.result import EpochRecord
+from drill_models.step import Recipe
 from drill_models.train import Diverged, Interrupted, train
 from search import attrs, worker
 from search.history import curve, tally

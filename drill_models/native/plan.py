@@ -4,14 +4,7 @@ from dataclasses import dataclass, replace
 
 from drill_models.datasets import IMAGE_SIZE
 from drill_models.native.convolutions import Shape
-from drill_models.step import (
-    ConvBlock,
-    FullConvHead,
-    GapHead,
-    ModelConfig,
-    Operation,
-    PoolBlock,
-)
+from drill_models.step import ConvBlock, FullConvHead, GapHead, ModelConfig, Operation, PoolBlock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,8 @@ from rich.console import Console
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import usable_cores
-from drill_models.step import EpochRecord, Recipe
+from drill_models.result import EpochRecord
+from drill_models.step import Recipe
 from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig
 from search.constraints import with_constraints

@@ -51,7 +51,7 @@ from drill_models.count import count
 from drill_models.data import validation_data
 from drill_models.errors import DrillError
 from drill_models.resolve import Resolved
-from drill_models.step import last_three_mean
+from drill_models.result import last_three_mean
 from search.history import tally
 from search.storage import open_storage, parse
 from spaces.drill import DrillSpace

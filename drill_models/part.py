@@ -1,0 +1,14 @@
+"""What every value of a YAML file is made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Accuracy = Annotated[float, Field(ge=0, le=1, description="Fraction from 0 to 1.")]
+Text = Annotated[str, Field(max_length=20_000)]
+
+
+class Part(BaseModel):
+    """A frozen value that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -1,0 +1,70 @@
+"""The result of a step: what was published, what was run. Accuracies are fractions, times are seconds."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from drill_models.part import Accuracy, Part, Text
+
+
+class EpochRecord(Part):
+    """One epoch: means over the training images as they were trained, and over the held-out images."""
+
+    epoch: int = Field(ge=1)
+    lr: float = Field(ge=0, description="Learning rate at the epoch's end.")
+    train_loss: float
+    train_accuracy: Accuracy
+    val_loss: float
+    val_accuracy: Accuracy
+    seconds: float = Field(ge=0)
+
+
+class Reported(Part):
+    """What a published step says of itself, kept as it is even where its own curve differs."""
+
+    n_params: Text | None = Field(default=None, description="The count in the author's words.")
+    train_accuracy: Accuracy
+    test_accuracy: Accuracy
+    test_curve: tuple[Accuracy, ...] = Field(
+        default=(), max_length=1000, description="Test accuracy after each epoch."
+    )
+
+
+class Caveat(Part):
+    """Why a figure is not what it seems."""
+
+    kind: Literal["selected-on-test", "scheduler-never-stepped", "misreported", "reconstructed", "small-data"]
+    text: Text
+
+
+class Run(Part):
+    """One training run: where it ran, and its curve."""
+
+    held_out: Literal["validation", "test"] = Field(description="What val_loss and val_accuracy were measured on.")
+    seed: int = Field(ge=0, le=2**63 - 1)
+    device: Literal["cpu", "cuda"]
+    threads: int = Field(ge=1)
+    torch: Text = Field(description="Version of PyTorch.")
+    engine: Literal["native", "torch"] = Field(
+        default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
+    )
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of multiplications.")
+    value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
+    best_epoch: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    epochs: tuple[EpochRecord, ...] = Field(min_length=1, max_length=1000)
+
+
+def last_three_mean(accuracies: tuple[float, ...] | list[float]) -> float:
+    """Mean of the last three accuracies, or of all where there are fewer: a search's value of a run."""
+    last = accuracies[-3:]
+    return sum(last) / len(last)
+
+
+class Result(Part):
+    """What is known of a step: its parameter count, what was published, what was run."""
+
+    n_params: int = Field(ge=0)
+    reported: Reported | None = None
+    caveats: tuple[Caveat, ...] = ()
+    run: Run | None = None
