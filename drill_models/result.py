@@ -1,8 +1,9 @@
 """The result of a step: what was published, what was run. Accuracies are fractions, times are seconds."""
 
-from typing import Literal
+import statistics
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from drill_models.part import Accuracy, Part, Text
 
@@ -61,10 +62,62 @@ def last_three_mean(accuracies: tuple[float, ...] | list[float]) -> float:
     return sum(last) / len(last)
 
 
+class VerdictRun(Part):
+    """One training run of a verdict."""
+
+    seed: int = Field(ge=0, le=2**63 - 1)
+    accuracies: tuple[Accuracy, ...] = Field(
+        min_length=1, max_length=1000, description="On the test set, after each epoch."
+    )
+
+
+class Verdict(Part):
+    """What training from scratch on all training images says, with several seeds, on the test set.
+
+    Nothing was chosen by these figures, and no epoch is left out: `mean`, `std`, `min` and `max` are those
+    of the last epoch over the seeds; `last3_min` and `last5_min` are the lowest of all seeds' last three
+    and last five epochs.
+    """
+
+    mean: Accuracy
+    std: float | None = Field(default=None, ge=0, description="Of a sample; absent with one seed.")
+    min: Accuracy
+    max: Accuracy
+    last3_min: Accuracy
+    last5_min: Accuracy
+    low: Accuracy | None = Field(default=None, description="95 % interval of the mean (Student's t).")
+    high: Accuracy | None = None
+    seeds: int = Field(ge=1, description="How many.")
+    device: Literal["cpu", "cuda"]
+    engine: Literal["native", "torch"]
+    precision: Literal["fp32", "bf16"]
+    torch: Text = Field(description="Version of PyTorch.")
+    runs: tuple[VerdictRun, ...] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _follows_from_runs(self) -> Self:
+        last = [run.accuracies[-1] for run in self.runs]
+        figures = {
+            "seeds": len({run.seed for run in self.runs}),
+            "mean": statistics.mean(last),
+            "min": min(last),
+            "max": max(last),
+            "last3_min": min(min(run.accuracies[-3:]) for run in self.runs),
+            "last5_min": min(min(run.accuracies[-5:]) for run in self.runs),
+        }
+        if len(last) > 1:
+            figures["std"] = statistics.stdev(last)
+        for name, value in figures.items():
+            if abs((getattr(self, name) or 0) - value) > 1e-6:
+                raise ValueError(f"{name} must be {value:g}, as its runs say, got {getattr(self, name)}")
+        return self
+
+
 class Result(Part):
-    """What is known of a step: its parameter count, what was published, what was run."""
+    """What is known of a step: its parameter count, what was published, what was run, what several seeds say."""
 
     n_params: int = Field(ge=0)
     reported: Reported | None = None
     caveats: tuple[Caveat, ...] = ()
     run: Run | None = None
+    verdict: Verdict | None = None

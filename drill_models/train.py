@@ -52,7 +52,7 @@ def train(
     seed: int,
     backend: Backend = DEFAULT_BACKEND,
     should_stop: Callable[[], bool] = lambda: False,
-    keep: Callable[[nn.Module], None] = lambda net: None,
+    keep: Callable[[Network], None] = lambda network: None,
 ) -> Iterator[EpochRecord]:
     """Trains from scratch and yields a record after each epoch.
 
@@ -115,7 +115,7 @@ def train(
             val_accuracy=round(val_accuracy, 6),
             seconds=round(time.perf_counter() - started, 3),
         )
-    keep(network.module())
+    keep(network)
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
@@ -129,12 +129,23 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
 def evaluate(network: Network, images: Images, data: ResidentData) -> tuple[float, float]:
     """Mean cross-entropy (without label smoothing) and accuracy of a network, in evaluation mode."""
     total, right = 0.0, 0
-    for at in range(0, len(images), EVAL_BATCH):
-        labels = images.labels[at : at + EVAL_BATCH]
-        scores = network.scores(data.normalise(images.pixels[at : at + EVAL_BATCH].float()))
+    for scores, labels in _scored(network, images, data):
         total += float(F.cross_entropy(scores, labels, reduction="sum"))
         right += int((scores.argmax(1) == labels).sum())
     return total / len(images), right / len(images)
+
+
+def mistakes(network: Network, images: Images, data: ResidentData) -> tuple[int, ...]:
+    """Positions of the images that a network gives another label than theirs, in evaluation mode."""
+    wrong = [scores.argmax(1) != labels for scores, labels in _scored(network, images, data)]
+    return tuple(torch.cat(wrong).nonzero().flatten().tolist())
+
+
+def _scored(network: Network, images: Images, data: ResidentData) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scores and labels, batch by batch."""
+    for at in range(0, len(images), EVAL_BATCH):
+        scores = network.scores(data.normalise(images.pixels[at : at + EVAL_BATCH].float()))
+        yield scores, images.labels[at : at + EVAL_BATCH]
 
 
 def _optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

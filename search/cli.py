@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
-from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import PRUNER_NAMES, SAMPLER_NAMES
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
@@ -47,6 +47,8 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core; CUDA: up to 4 a GPU."),
 ]
+Seeds = Annotated[int, typer.Option(min=1, max=1000, help="How many seeds, side by side.")]
+EachEpoch = Annotated[bool, typer.Option("--epochs", help="A line for each epoch, too.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
 Storage = Annotated[
     str | None,
@@ -194,7 +196,7 @@ def train(
     """Train a step file again, and compare with what it says."""
     from drill_models.step_io import load_step
     from drill_models.yaml_io import check_writable
-    from search.options import one_of
+    from search.options import training_options
 
     step = load_step(file)
     if to is not None:
@@ -206,17 +208,94 @@ def train(
         full=full,
         seed=seed,
         seeds=seeds,
-        data=data,
-        offline=offline,
-        device=one_of("--device", device, DEVICE_OPTIONS),
-        engine=one_of("--engine", engine, ENGINE_OPTIONS),
-        precision=one_of("--precision", precision, PRECISION_OPTIONS),
-        workers=workers,
+        training=training_options(
+            data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
+        ),
         to=to,
         out=out,
         err=err,
     )
     if not finished:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def confirm(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Step files; each gets its verdict. Without any: the best of a study."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="So many of the study's best trials.")] = 1,
+    seeds: Seeds = 5,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The first seed.")] = 0,
+    epochs: EachEpoch = False,
+    storage: Storage = None,
+    study: StudyName = None,
+    data: Data = None,
+    offline: Offline = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    to: Out = None,
+) -> None:
+    """Give steps a verdict: train from scratch on all images with several seeds, and read the test set.
+
+    The verdict goes into the step files, and of trials into the study, too. Further files are compared with the
+    first. Runs that ended are kept in studies/confirmed.jsonl and not repeated.
+    """
+    from drill_models.step_io import load_step
+    from search.options import check_confirm, training_options
+
+    check_confirm(files or [], top, to, study=study is not None or storage is not None)
+    training = training_options(
+        data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
+    )
+    steps = [load_step(file) for file in files or []]
+    from search.confirm_job import ConfirmJob, confirm_files, confirm_trials
+
+    job = ConfirmJob(seeds=seeds, seed=seed, training=training, epochs=epochs)
+    if files:
+        finished = confirm_files(steps, [to] if to is not None else files, job, out, err)
+    else:
+        finished = confirm_trials(storage, study, top, to, job, out, err)
+    if not finished:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def baselines(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hand steps: all, ladders (a-runs) or steps (b-cyclic/5). Default: all."),
+    ] = None,
+    seeds: Seeds = 3,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The first seed.")] = 0,
+    epochs: EachEpoch = False,
+    data: Data = None,
+    offline: Offline = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+) -> None:
+    """Replay hand steps as published, with several seeds, beside what they report, with the caveats.
+
+    Runs that ended are kept in studies/confirmed.jsonl and not repeated.
+    """
+    from drill_models.hand_steps import choose
+    from search.options import training_options
+
+    steps = choose(names or ["all"])
+    if not steps:
+        raise DrillError("no hand step is named")
+    training = training_options(
+        data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
+    )
+    from search.confirm_job import ConfirmJob, replay_baselines
+
+    job = ConfirmJob(seeds=seeds, seed=seed, training=training, epochs=epochs)
+    if not replay_baselines(steps, job, out, err):
         raise typer.Exit(INTERRUPTED)
 
 

@@ -17,6 +17,27 @@ DEFAULT_EPOCHS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Where data are, and what trains; the same for every command that trains a step.
+
+    Attributes:
+        data: Folder of the data sets, or None for `DRILL_DATA` or the cache.
+        offline: Never download.
+        device: `auto`, `cpu` or `cuda`.
+        engine: `auto`, `native` or `torch`.
+        precision: `auto`, `fp32` or `bf16`.
+        workers: Runs at a time, or None for one a usable core, on CUDA up to four a GPU.
+    """
+
+    data: Path | None
+    offline: bool
+    device: DeviceOption
+    engine: EngineOption
+    precision: PrecisionOption
+    workers: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """One search.
 

@@ -19,7 +19,7 @@ from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
 from search.history import baselines, best, curve, ranked, recipe_of, tally
 from search.retrain import SMALL_DATA
-from search.study import StudySettings, read_settings, read_space
+from search.study import StudySettings, kept_verdict, read_settings, read_space
 from spaces.drill import DrillSpace
 
 FOLDER = Path("studies")
@@ -35,9 +35,15 @@ def export_best(study: optuna.Study, out: Path | None = None) -> Path:
     Raises:
         DrillError: No trial is complete, or the file cannot be written.
     """
-    path = out if out is not None else FOLDER / f"{study.study_name.replace('/', '_')}.yaml"
+    path = out if out is not None else step_file(study.study_name)
     save_step(path, step_six(study, best(study)))
     return path
+
+
+def step_file(study_name: str, trial: int | None = None) -> Path:
+    """Where a study's best is written, or one of its trials."""
+    which = "" if trial is None else f"-trial{trial}"
+    return FOLDER / f"{study_name.replace('/', '_')}{which}.yaml"
 
 
 def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
@@ -68,6 +74,7 @@ def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
         result=Result(
             n_params=count(recipe.model).n_params,
             run=run,
+            verdict=kept_verdict(study, trial.number),
             caveats=(SMALL_DATA,) if settings.dataset == "mnist-5k" else (),
         ),
         analysis=_analysis(study, trial, recipe, settings, space),

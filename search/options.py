@@ -1,4 +1,4 @@
-"""Options of the main job, checked before anything heavy is imported."""
+"""Options of the commands, checked before anything heavy is imported."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from typing import TypeVar
 from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
-from search.config import DEFAULT_BASELINES, SearchConfig
+from drill_models.yaml_io import check_writable
+from search.config import DEFAULT_BASELINES, SearchConfig, TrainingOptions
 from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
@@ -28,6 +29,24 @@ def one_of(option: str, value: str, allowed: Sequence[NameT]) -> NameT:
         if value == name:
             return name
     raise DrillError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def training_options(
+    *, data: Path | None, offline: bool, device: str, engine: str, precision: str, workers: int | None
+) -> TrainingOptions:
+    """What trains a step, from what was typed.
+
+    Raises:
+        DrillError: Something is not allowed; says what is.
+    """
+    return TrainingOptions(
+        data=data,
+        offline=offline,
+        device=one_of("--device", device, DEVICE_OPTIONS),
+        engine=one_of("--engine", engine, ENGINE_OPTIONS),
+        precision=one_of("--precision", precision, PRECISION_OPTIONS),
+        workers=workers,
+    )
 
 
 def search_config(
@@ -96,3 +115,19 @@ def search_config(
     )
     check_budget(config.skeletons, config.budget, dataset_facts(name).num_classes)
     return config
+
+
+def check_confirm(files: Sequence[Path], top: int, out: Path | None, *, study: bool) -> None:
+    """Checks that what `confirm` was given goes together, and that files can be written.
+
+    Raises:
+        DrillError: It does not.
+    """
+    if files and (study or top > 1):
+        raise DrillError("confirm takes step files, or --top, --study and --storage, not both")
+    if out is not None and max(len(files), top) > 1:
+        raise DrillError("--out takes one step; without it each has a file of its own")
+    if len(set(files)) < len(files):
+        raise DrillError("a file is named twice")
+    for path in files if out is None else [out]:
+        check_writable(path)

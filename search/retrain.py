@@ -1,7 +1,6 @@
 """Trains one step file again: on the validation split, or on everything against the test set."""
 
 import statistics
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from drill_models.backend import Backend
@@ -11,10 +10,10 @@ from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import Caveat, EpochRecord, Result, Run
 from drill_models.run import load, recorded_run
-from drill_models.step import Recipe, Step
-from drill_models.train import Interrupted
-from search.tasks import Began, Ended, Epoch, Lost, Task
-from search.workers import Executor, open_executor
+from drill_models.step import Step
+from search.several import train_all
+from search.tasks import Task
+from search.workers import open_executor
 
 SMALL_DATA = Caveat(
     kind="small-data",
@@ -71,58 +70,30 @@ def retrain(
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
     at_a_time = min(seeds, workers or default_workers(backend.device))
+    tasks = [Task(key=each, recipe=step.recipe, seed=each) for each in chosen]
+    runs: dict[int, Run] = {}
     with open_executor(data, backend, at_a_time, should_stop) as executor:
         try:
-            runs = _train_each(step.recipe, chosen, executor, full, on_epoch, source.say, should_stop)
+            for ended in train_all(
+                tasks,
+                executor,
+                on_epoch=lambda task, record: on_epoch(task.seed, record),
+                say=source.say,
+                should_stop=should_stop,
+            ):
+                if ended.diverged is not None:
+                    raise DrillError(f"training with seed {ended.task.seed} diverged: {ended.diverged}")
+                runs[ended.task.seed] = recorded_run(
+                    ended.records, full=full, seed=ended.task.seed, where=ended.where
+                )
         except DrillError as error:
             raise DrillError(f"{step.name}: {error}") from error
     return tuple(
         step.model_copy(
-            update={"dataset": data.name, "result": old.model_copy(update={"run": run, "caveats": caveats})}
+            update={"dataset": data.name, "result": old.model_copy(update={"run": runs[each], "caveats": caveats})}
         )
-        for run in runs
+        for each in chosen
     )
-
-
-def _train_each(
-    recipe: Recipe,
-    seeds: Sequence[int],
-    executor: Executor,
-    full: bool,
-    on_epoch: Callable[[int, EpochRecord], None],
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
-) -> list[Run]:
-    """One run a seed, in the order of the seeds, whichever ends first."""
-    waiting = deque(Task(key=seed, recipe=recipe, seed=seed) for seed in seeds)
-    running: dict[int, tuple[Task, list[EpochRecord]]] = {}
-    began: dict[int, Began] = {}
-    runs: dict[int, Run] = {}
-    while waiting or running:
-        if should_stop():
-            raise Interrupted
-        while waiting and executor.free:
-            task = waiting.popleft()
-            running[task.key] = task, []
-            executor.submit(task)
-        for event in executor.events(0.1):
-            match event:
-                case Began(key=key):
-                    began[key] = event
-                case Epoch(key=key, record=record):
-                    running[key][1].append(record)
-                    on_epoch(key, record)
-                case Ended(key=key, outcome="complete"):
-                    _, records = running.pop(key)
-                    runs[key] = recorded_run(records, full=full, seed=key, where=began[key].where)
-                case Ended(key=key, outcome=outcome, reason=reason):
-                    raise DrillError(f"training with seed {key} {outcome}: {reason}")
-                case Lost(key=None, reason=reason):
-                    say(reason)
-                case Lost(key=int(key), reason=reason):
-                    say(f"{reason}; seed {key} begins anew")
-                    waiting.appendleft(running.pop(key)[0])
-    return [runs[seed] for seed in seeds]
 
 
 def summary(trained: Sequence[Step]) -> str:

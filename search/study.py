@@ -15,14 +15,15 @@ from sqlalchemy.engine import URL
 
 from drill_models.datasets import DatasetName, dataset_facts
 from drill_models.errors import StudyError
+from drill_models.result import Verdict
 from search.config import DEFAULT_EPOCHS, SearchConfig
 from search.storage import open_storage, storage_errors
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
 from spaces.skeletons import Skeleton
 
-SETTINGS, SKELETONS = "settings", "skeletons"
-"""User attributes of a study."""
+SETTINGS, SKELETONS, VERDICT = "settings", "skeletons", "verdict"
+"""User attributes of a study; `verdict:27` is of trial 27."""
 
 _OPTIONS = {
     "dataset": "--dataset",
@@ -201,3 +202,14 @@ def read_space(study: optuna.Study) -> DrillSpace:
         )
     skeletons = [Skeleton.model_validate_json(json.dumps(s)) for s in study.user_attrs[SKELETONS].values()]
     return DrillSpace(skeletons, num_classes=dataset_facts(settings.dataset).num_classes)
+
+
+def keep_verdict(study: optuna.Study, number: int, verdict: Verdict) -> None:
+    """Keeps the verdict on a trial; with the study, because a trial that has ended takes no more attributes."""
+    study.set_user_attr(f"{VERDICT}:{number}", verdict.model_dump(mode="json"))
+
+
+def kept_verdict(study: optuna.Study, number: int) -> Verdict | None:
+    """The verdict on a trial, if it has one."""
+    found = study.user_attrs.get(f"{VERDICT}:{number}")
+    return None if found is None else Verdict.model_validate(found)

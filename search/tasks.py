@@ -8,10 +8,10 @@ from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
 from drill_models.device import give_back_memory
 from drill_models.errors import DrillError
-from drill_models.networks import environment
+from drill_models.networks import Network, environment
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
-from drill_models.train import Diverged, train
+from drill_models.train import Diverged, mistakes, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,13 @@ class Task:
         key: What its events are told apart by, a trial's number for example.
         recipe: What to train.
         seed: Of the training.
+        mistakes: Whether to say at the end which held-out images the network gets wrong.
     """
 
     key: int
     recipe: Recipe
     seed: int
+    mistakes: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Ended:
         outcome: Trained to its last epoch, diverged, failed by an error of the machine, or refused, because what
             was asked for does not go together.
         reason: Of all but the first, for a person.
+        mistakes: Positions of the held-out images that the trained network gets wrong, where asked for.
     """
 
     key: int
     outcome: Literal["complete", "diverged", "failed", "refused"]
     reason: str | None = None
+    mistakes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Trainer(Protocol):
         seed: int,
         backend: Backend,
         should_stop: Callable[[], bool],
+        keep: Callable[[Network], None],
     ) -> Iterator[EpochRecord]:
         """Trains and yields a record after each epoch."""
 
@@ -107,11 +112,20 @@ def perform(
         Interrupted: `should_stop` said yes.
     """
     give_back_memory()  # of the task before
-    outcome = Ended(task.key, "complete")
+    wrong: tuple[int, ...] = ()
+
+    def keep(network: Network) -> None:
+        nonlocal wrong
+        if task.mistakes:
+            wrong = mistakes(network, data.held_out, data)
+
     try:
         yield Began(task.key, environment(task.recipe.model, backend))
-        for record in trainer(task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop):
+        for record in trainer(
+            task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop, keep=keep
+        ):
             yield Epoch(task.key, record)
+        outcome = Ended(task.key, "complete", mistakes=wrong)
     except Diverged as error:
         outcome = Ended(task.key, "diverged", str(error))
     except DrillError as error:

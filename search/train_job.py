@@ -4,13 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
 from drill_models.step import Step
 from drill_models.step_io import save_step
 from drill_models.train import Interrupted
+from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
 from search.retrain import comparison, retrain, summary
 from search.tables import epoch_line, small_data_box
@@ -22,12 +22,7 @@ def run_train_job(
     full: bool,
     seed: int | None,
     seeds: int,
-    data: Path | None,
-    offline: bool,
-    device: DeviceOption,
-    engine: EngineOption,
-    precision: PrecisionOption,
-    workers: int | None,
+    training: TrainingOptions,
     to: Path | None,
     out: Console,
     err: Console,
@@ -39,12 +34,7 @@ def run_train_job(
         full: On all training images, against the test set.
         seed: The first seed, or None for the recorded run's.
         seeds: How many.
-        data: Folder of the data sets, or None for `DRILL_DATA` or the cache.
-        offline: Never download.
-        device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `native` or `torch`.
-        precision: `auto`, `fp32` or `bf16`.
-        workers: Runs at a time, or None for the default.
+        training: Data, device and workers.
         to: The file to write, or None.
         out: For results.
         err: For everything else.
@@ -55,8 +45,7 @@ def run_train_job(
     Raises:
         DrillError: One sentence for the user.
     """
-
-    backend = resolve_backend(device, engine, precision)
+    backend = resolve_backend(training.device, training.engine, training.precision)
 
     def say(line: str) -> None:
         err.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -74,12 +63,12 @@ def run_train_job(
         try:
             trained = retrain(
                 step,
-                DataSource(folder=data, offline=offline, say=say),
+                DataSource(folder=training.data, offline=training.offline, say=say),
                 full=full,
                 seed=seed,
                 seeds=seeds,
                 backend=backend,
-                workers=workers,
+                workers=training.workers,
                 on_data=on_data,
                 on_epoch=on_epoch,
                 should_stop=should_stop,

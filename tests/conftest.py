@@ -10,6 +10,7 @@ from drill_models.data import ResidentData, validation_data
 from drill_models.datasets import dataset_facts
 from drill_models.resolve import Resolved
 from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, PoolBlock, Recipe, TrainConfig
+from tests.command_line import Run
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,11 @@ def small_recipe() -> Recipe:
             schedule=NoSchedule(kind="none"),
         ),
     )
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `drill-search` in an empty folder, without MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRILL_DATA", str(tmp_path / "no-data"))
+    return Run(monkeypatch, capsys)

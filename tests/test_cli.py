@@ -1,37 +1,15 @@
 """The command line in this process: what is printed, what is written, and each mistake in one sentence."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from drill_models.datasets import dataset_facts
 from drill_models.step_io import load_step
-from search.cli import main
+from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> "Run":
-    """Runs `drill-search` in an empty folder, without MNIST."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DRILL_DATA", str(tmp_path / "no-data"))
-    return Run(monkeypatch, capsys)
-
-
-class Run:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["drill-search", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, printed.out, printed.err
 
 
 SMALL = ("--trials", "2", "--epochs", "2", "--budget", "2000", "--baselines", "none", "--workers", "1")

@@ -11,6 +11,7 @@ from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory, resolve_device
 from drill_models.errors import DrillError
 from drill_models.hand_steps import ladder
+from drill_models.networks import Network
 from drill_models.result import EpochRecord
 from drill_models.run import run
 from drill_models.step import (
@@ -66,8 +67,8 @@ def test_same_seed_same_bits(few_digits: ResidentData, small_recipe: Recipe) -> 
     recipe = Recipe(model=model, training=training(1, 4, 2, epochs=3))
     weights = []
 
-    def keep(net: torch.nn.Module) -> None:
-        weights.append({name: value.clone() for name, value in net.state_dict().items()})
+    def keep(network: Network) -> None:
+        weights.append({name: value.clone() for name, value in network.module().state_dict().items()})
 
     first = list(train(recipe, few_digits, seed=7, keep=keep))
     torch.rand(5)  # whatever else draws random numbers changes nothing

@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
 import statistics
 import sys
 import time
@@ -45,6 +44,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from drill_models.data import full_data
 from drill_models.device import keep_freed_memory, usable_cores
 from drill_models.errors import DrillError
+from drill_models.json_lines import append_line, read_lines
 from drill_models.resolve import Resolved
 from drill_models.train import Diverged, train
 
@@ -109,28 +109,12 @@ def run(case: Case, resolved: Resolved) -> dict[str, Any]:
 def finished(path: Path | None) -> list[dict[str, Any]]:
     """The lines of earlier sittings; one that was cut off while it was written is dropped."""
     found: list[dict[str, Any]] = []
-    if path is not None and path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
+    for line in [] if path is None else read_lines(path):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
     return found
-
-
-def keep(path: Path | None, line: dict[str, Any]) -> None:
-    """Adds one line, on disk before it returns."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # a line that was cut off must not spoil this one
-                file.write(b"\n")
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def verdict(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
@@ -168,7 +152,8 @@ def train_all(arguments: argparse.Namespace, cases: list[Case], resolved: Resolv
         try:
             for future in as_completed(waiting):
                 case, line = waiting[future], future.result()
-                keep(arguments.lines, line)
+                if arguments.lines is not None:
+                    append_line(arguments.lines, json.dumps(line))
                 done[case] = line
                 print(
                     f"[{len(done)}/{len(cases)}] {case.step} {case.backend} seed {case.seed}: "

@@ -1,0 +1,102 @@
+"""Several training runs side by side: recipes and seeds in, finished runs out. No study in sight."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from drill_models.backend import Environment
+from drill_models.errors import DrillError
+from drill_models.result import EpochRecord
+from drill_models.train import Interrupted
+from search.tasks import Began, Ended, Epoch, Lost, Task
+from search.workers import Executor
+
+MAX_LOSSES = 3
+"""So many workers may end while they train one task; then the cause is in the task or the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A run that ended by itself.
+
+    Attributes:
+        task: What was trained.
+        records: Its epochs; of a run that diverged, those before.
+        where: Where and by what.
+        mistakes: Positions of the held-out images that the network gets wrong, where the task asked for them.
+        diverged: Why the run has no end, or None where it has.
+    """
+
+    task: Task
+    records: tuple[EpochRecord, ...]
+    where: Environment
+    mistakes: tuple[int, ...] = ()
+    diverged: str | None = None
+
+
+@dataclass
+class _Running:
+    task: Task
+    records: list[EpochRecord] = field(default_factory=list)
+    where: Environment | None = None
+
+
+def train_all(
+    tasks: Sequence[Task],
+    executor: Executor,
+    *,
+    on_epoch: Callable[[Task, EpochRecord], None],
+    say: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> Iterator[Finished]:
+    """Trains each task, as many at a time as the executor takes, and yields each as it ends.
+
+    Args:
+        tasks: With different keys.
+        executor: What trains.
+        on_epoch: Called after each epoch.
+        say: Told in a sentence when a worker died.
+        should_stop: Asked all the time.
+
+    Raises:
+        DrillError: A run failed or was refused.
+        Interrupted: `should_stop` said yes.
+    """
+    waiting = deque(tasks)
+    running: dict[int, _Running] = {}
+    losses: dict[int, int] = {}
+    while waiting or running:
+        if should_stop():
+            raise Interrupted
+        while waiting and executor.free:
+            task = waiting.popleft()
+            running[task.key] = _Running(task)
+            executor.submit(task)
+        for event in executor.events(0.1):
+            match event:
+                case Began(key=key, where=where):
+                    running[key].where = where
+                case Epoch(key=key, record=record):
+                    running[key].records.append(record)
+                    on_epoch(running[key].task, record)
+                case Ended(key=key, outcome="complete" | "diverged" as outcome, reason=reason, mistakes=mistakes):
+                    ended = running.pop(key)
+                    assert ended.where is not None
+                    yield Finished(
+                        task=ended.task,
+                        records=tuple(ended.records),
+                        where=ended.where,
+                        mistakes=mistakes,
+                        diverged=reason if outcome == "diverged" else None,
+                    )
+                case Ended(key=key, outcome=outcome, reason=reason):
+                    raise DrillError(f"training with seed {running[key].task.seed} {outcome}: {reason}")
+                case Lost(key=None, reason=reason):
+                    say(reason)
+                case Lost(key=int(key), reason=reason):
+                    task = running.pop(key).task
+                    losses[key] = losses.get(key, 0) + 1
+                    if losses[key] == MAX_LOSSES:
+                        raise DrillError(f"training with seed {task.seed}: {reason}, as {MAX_LOSSES} workers did")
+                    say(f"{reason}; seed {task.seed} begins anew")
+                    waiting.appendleft(task)
