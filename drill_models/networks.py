@@ -25,6 +25,9 @@ class Network(Protocol):
     def parameters(self) -> Sequence[nn.Parameter]:
         """What the optimiser changes."""
 
+    def statistics(self) -> Sequence[Tensor]:
+        """Batch norm's running means and variances, which change in place."""
+
     def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Puts the slopes of the mean cross-entropy into the parameters' `grad`.
 

@@ -284,6 +284,12 @@ class TrainConfig(Part):
     schedule: Schedule
     augment: Augment | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Of the exponential moving average of weights that is measured and kept; 0 is none.",
+    )
 
 
 class Recipe(Part):

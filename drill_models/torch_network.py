@@ -42,6 +42,10 @@ class TorchNetwork:
         """What the optimiser changes."""
         return list(self._net.parameters())
 
+    def statistics(self) -> list[Tensor]:
+        """Batch norm's running means and variances."""
+        return [buffer for buffer in self._net.buffers() if buffer.is_floating_point()]
+
     def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """One pass forward and back."""
         self._net.train()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from drill_models.augment import augment_batch
+from drill_models.average import MovingAverage
 from drill_models.backend import Backend
 from drill_models.data import Images, ResidentData
 from drill_models.networks import Network, make_network
@@ -80,6 +81,9 @@ def train(
         recipe.model, backend, batch=config.batch_size, max_batch=max(map(len, batches)), seed=seed
     )
     optimizer = _optimizer(config.optimizer, network.parameters())
+    average = None
+    if config.ema_decay:
+        average = MovingAverage([*network.parameters(), *network.statistics()], config.ema_decay)
     per_batch, per_epoch = _schedules(config.schedule, config.optimizer, optimizer, config.epochs, len(batches))
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
@@ -97,6 +101,8 @@ def train(
             optimizer.step()
             if per_batch is not None:
                 per_batch.step()
+            if average is not None:
+                average.update()
             total += loss * len(labels)
             right += hits
         train_loss = float(total) / len(order)
@@ -104,7 +110,11 @@ def train(
             raise Diverged(f"training loss is {train_loss} in epoch {epoch}")
         lr = float(optimizer.param_groups[0]["lr"])
         _after_epoch(per_epoch, train_loss)
+        if average is not None:
+            average.swap()
         val_loss, val_accuracy = evaluate(network, data.held_out, data)
+        if average is not None and epoch < config.epochs:
+            average.swap()
         # Rounded, so that what is stored, shown and compared is the same short number.
         yield EpochRecord(
             epoch=epoch,

@@ -128,6 +128,7 @@ def _said(recipe: Recipe) -> dict[str, Any]:
         "schedule": f"{training.schedule.kind} ({_pairs(schedule)})" if schedule else training.schedule.kind,
         "augmentation": "none" if augment is None else _pairs(augment.model_dump(exclude={"fill"})),
         "label smoothing": training.label_smoothing,
+        "decay of averaged weights": training.ema_decay,
     }
 
 

@@ -74,6 +74,10 @@ class NativeNetwork:
         """All of them as one flat tensor, in the order of the PyTorch network's own."""
         return [self._parameters]
 
+    def statistics(self) -> list[Tensor]:
+        """Batch norm's running means and variances, as one flat tensor."""
+        return [self._running]
+
     @torch.no_grad()
     def train_batch(self, images: Tensor, labels: Tensor, *, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """One pass forward and back."""
