@@ -10,12 +10,12 @@ from drill_models.step import Augment
 
 
 def augment_batch(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Turns, shifts and resizes each image by its own random amounts.
+    """Turns, shifts, resizes and slants each image by its own random amounts.
 
     Args:
         images: (N, 1, H, W) floats on the 0 to 255 scale.
         augment: The ranges to draw from.
-        generator: Random state on the CPU; three to five numbers an image are drawn from it, on the CPU,
+        generator: Random state on the CPU; one to five numbers an image are drawn from it, on the CPU,
             so that a run's augmentation does not depend on the device.
 
     Returns:
@@ -31,9 +31,10 @@ def augment_batch(images: Tensor, augment: Augment, generator: torch.Generator) 
     angle = uniform(math.radians(augment.rotation))
     size = 1 + uniform(augment.scale) if augment.scale else torch.ones(n)
     cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+    slant = torch.tan(uniform(math.radians(augment.shear))) if augment.shear else torch.zeros(n)
     # The columns of a pixel's source: x' = x_x * x + x_y * y + x_1, in units of half an image.
-    x_x, x_y, x_1 = cos, sin * (height / width), torch.zeros(n)
-    y_x, y_y, y_1 = -sin * (width / height), cos, torch.zeros(n)
+    x_x, x_y, x_1 = cos, (sin + cos * slant) * (height / width), torch.zeros(n)
+    y_x, y_y, y_1 = -sin * (width / height), cos - sin * slant, torch.zeros(n)
     if augment.translation:
         x_1 = uniform(augment.translation) * 2 / width
         y_1 = uniform(augment.translation) * 2 / height

@@ -264,13 +264,14 @@ Schedule = Annotated[
 class Augment(Part):
     """A random affine change of each training image, anew in each epoch.
 
-    Angle, shift and size are drawn uniformly from +-rotation degrees, +-translation pixels (each axis)
-    and 1 +- scale. Corners that come from outside the image get the grey level `fill`.
+    Angle, shift, size and slant are drawn uniformly from +-rotation degrees, +-translation pixels (each axis),
+    1 +- scale and +-shear degrees. Corners that come from outside the image get the grey level `fill`.
     """
 
     rotation: float = Field(default=0.0, ge=0, le=180, description="Degrees.")
     translation: float = Field(default=0.0, ge=0, le=14, description="Pixels.")
     scale: float = Field(default=0.0, ge=0, le=0.5, description="Fraction of the size.")
+    shear: float = Field(default=0.0, ge=0, le=45, description="Degrees by which upright lines slant.")
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255, description="Grey level, 0 to 255.")
 

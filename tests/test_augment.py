@@ -1,5 +1,7 @@
 """Augmentation against PIL, which the published steps used."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,24 @@ def test_nearest_rotation_is_pils(digits: ResidentData) -> None:
     best = max(np.mean(same), np.mean(turned_back))
     assert best > 0.99
     assert min(np.mean(same), np.mean(turned_back)) < 0.9
+
+
+def test_shear_is_pils(digits: ResidentData) -> None:
+    images = _images(digits, 64)
+    augment = Augment(shear=20, interpolation="nearest", fill=1)
+    ours = augment_batch(images, augment, torch.Generator().manual_seed(5))
+    draws = torch.Generator().manual_seed(5)
+    torch.rand(64, generator=draws)  # the angles, drawn first
+    slants = torch.tan((torch.rand(64, generator=draws) * 2 - 1) * math.radians(20))
+    same = []
+    for image, out, slant in zip(images, ours, slants.tolist(), strict=True):
+        source = Image.fromarray(image[0].byte().numpy())
+        # About the centre, which lies between the pixels 13 and 14.
+        matrix = (1, slant, -14 * slant, 0, 1, 0)
+        pil = np.asarray(source.transform((28, 28), Image.Transform.AFFINE, matrix, fillcolor=1))
+        same.append(float((torch.from_numpy(pil.copy()) == out[0]).float().mean()))
+    assert np.mean(same) > 0.99
+    assert slants.abs().max() > 0.3
 
 
 def test_corners_have_the_fill() -> None:
