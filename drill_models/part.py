@@ -11,4 +11,5 @@ Text = Annotated[str, Field(max_length=20_000)]
 class Part(BaseModel):
     """A frozen value that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # A loss may be infinite: JSON says Infinity then, which is read again, instead of null.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")

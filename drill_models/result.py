@@ -79,6 +79,7 @@ class Verdict(Part):
     and last five epochs.
     """
 
+    recipe: str = Field(pattern="^[0-9a-f]{64}$", description="Digest of what was trained: `Step.digest`.")
     mean: Accuracy
     std: float | None = Field(default=None, ge=0, description="Of a sample; absent with one seed.")
     min: Accuracy

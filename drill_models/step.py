@@ -5,13 +5,14 @@ images are (N, 1, 28, 28); accuracies are fractions from 0 to 1; times are secon
 degrees; translations are pixels; `n_params` is the number of trainable parameters of a network.
 """
 
+import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
 from drill_models.part import Accuracy, Part, Text
-from drill_models.result import Result
+from drill_models.result import Result, Verdict
 
 FORMAT: Literal[1] = 1
 """Version of the YAML format, written into every file as `format`."""
@@ -346,3 +347,18 @@ class Step(Part):
     def recipe(self) -> Recipe:
         """What decides a training run of this step."""
         return Recipe(model=self.model, training=self.training)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of data set, network and training settings, in hexadecimal digits.
+
+        A setting at its default does not count, so that one that is added later changes nothing.
+        """
+        decisive = self.model_dump_json(include={"dataset", "model", "training"}, exclude_defaults=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, if there is one and it is of what the step says now."""
+        verdict = None if self.result is None else self.result.verdict
+        return verdict if verdict is not None and verdict.recipe == self.digest else None

@@ -1,20 +1,19 @@
 """Verdicts: steps trained from scratch on all training images, with several seeds, against the test set."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drill_models.backend import Backend
 from drill_models.count import count
-from drill_models.data import ResidentData, full_data
+from drill_models.data import full_data
 from drill_models.datasets import DatasetName
 from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.networks import environment
 from drill_models.resolve import DataSource, Resolved, resolve
-from drill_models.result import EpochRecord, Result
+from drill_models.result import EpochRecord, Result, Verdict
 from drill_models.step import Step
-from search.confirmed import ConfirmedRun, ConfirmedRuns, key_of
-from search.retrain import SMALL_DATA
+from search.confirmed import ConfirmedRun, ConfirmedRuns, RunKey, key_of
 from search.several import train_all
 from search.tasks import Task
 from search.verdict import make_verdict
@@ -46,12 +45,10 @@ class Watcher:
     """What is told while verdicts are made.
 
     Attributes:
-        data: Given each data set that was found.
         epoch: Given step, seed and record after each epoch.
         run: Given step, run, and whether it is of an earlier sitting.
     """
 
-    data: Callable[[Resolved], None]
     epoch: Callable[[Step, int, EpochRecord], None]
     run: Callable[[Step, ConfirmedRun, bool], None]
 
@@ -70,7 +67,7 @@ def confirm(
     """Trains each step with each seed, as many runs at a time as the machine takes.
 
     Args:
-        steps: Of one data set or several.
+        steps: Of one data set or several; what two of them share is trained once.
         source: Where data sets are looked for.
         seeds: Different ones.
         backend: What trains.
@@ -86,93 +83,77 @@ def confirm(
         DrillError: Data are not to be had, or a run failed.
         Interrupted: `should_stop` said yes; what had ended is kept.
     """
+    found = [_resolved(name, source) for name in dict.fromkeys(step.dataset for step in steps)]
+    keys = [key_of(step, environment(step.model, backend)) for step in steps]
     confirmed: dict[int, Confirmed] = {}
-    for name in dict.fromkeys(step.dataset for step in steps):
-        resolved = resolve(name, source)
-        watcher.data(resolved)
+    for resolved in found:
         data = full_data(resolved)
-        mine = [i for i, step in enumerate(steps) if step.dataset == name]
-        cases = [_Case(step=steps[i], seed=seed) for i in mine for seed in seeds]
-        runs = _kept(cases, data, backend, kept)
-        for case, run in runs.items():
-            watcher.run(case.step, run, True)
-        left = [case for case in cases if case not in runs]
+        mine = [i for i, step in enumerate(steps) if step.dataset == data.name]
+        left: dict[tuple[RunKey, int], Step] = {}
+        for i in mine:
+            for seed in seeds:
+                run = kept.find(keys[i], seed)
+                if run is None:
+                    left.setdefault((keys[i], seed), steps[i])
+                else:
+                    watcher.run(steps[i], run, True)
         if left:
             at_a_time = min(len(left), workers or default_workers(backend.device))
             with open_executor(data, backend, at_a_time, should_stop) as executor:
-                for case, run in _train(left, executor, data.name, watcher, source.say, should_stop):
+                for run in _train(left, executor, watcher, source.say, should_stop):
                     kept.add(run)
-                    runs[case] = run
-                    watcher.run(case.step, run, False)
+                    for i in mine:
+                        if keys[i] == run.key:
+                            watcher.run(steps[i], run, False)
         for i in mine:
-            confirmed[i] = _confirmed(steps[i], [runs[_Case(step=steps[i], seed=seed)] for seed in seeds], data)
+            runs = [run for seed in seeds if (run := kept.find(keys[i], seed)) is not None]
+            confirmed[i] = _confirmed(steps[i], runs, len(data.held_out))
     return tuple(confirmed[i] for i in range(len(steps)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    step: Step
-    seed: int
-
-
-def _kept(
-    cases: Sequence[_Case], data: ResidentData, backend: Backend, kept: ConfirmedRuns
-) -> dict[_Case, ConfirmedRun]:
-    found = {}
-    for case in cases:
-        key = key_of(case.step.recipe, data.name, environment(case.step.model, backend))
-        run = kept.find(key, case.seed)
-        if run is not None:
-            found[case] = run
-    return found
+def _resolved(name: DatasetName, source: DataSource) -> Resolved:
+    """A data set; the digits that stand in for MNIST in a search would make no verdict on it."""
+    resolved = resolve(name, source)
+    if resolved.facts.name != name:
+        raise DrillError(f"a verdict on {name} needs {name}: {resolved.instead_of_mnist}")
+    return resolved
 
 
 def _train(
-    cases: Sequence[_Case],
+    left: Mapping[tuple[RunKey, int], Step],
     executor: Executor,
-    dataset: DatasetName,
     watcher: Watcher,
     say: Callable[[str], None],
     should_stop: Callable[[], bool],
-) -> Iterator[tuple[_Case, ConfirmedRun]]:
-    """Each case with its run, as they end."""
+) -> Iterator[ConfirmedRun]:
+    """Each run, as they end."""
+    cases = list(left.items())
     tasks = [
-        Task(key=key, recipe=case.step.recipe, seed=case.seed, mistakes=True) for key, case in enumerate(cases)
+        Task(key=i, label=f"{step.name}, seed {seed}", recipe=step.recipe, seed=seed, mistakes=True)
+        for i, ((_, seed), step) in enumerate(cases)
     ]
 
     def on_epoch(task: Task, record: EpochRecord) -> None:
-        watcher.epoch(cases[task.key].step, task.seed, record)
+        watcher.epoch(cases[task.key][1], task.seed, record)
 
     for ended in train_all(tasks, executor, on_epoch=on_epoch, say=say, should_stop=should_stop):
-        yield (
-            cases[ended.task.key],
-            ConfirmedRun(
-                key=key_of(ended.task.recipe, dataset, ended.where),
-                seed=ended.task.seed,
-                epochs=ended.records,
-                mistakes=ended.mistakes,
-                diverged=ended.diverged,
-            ),
+        yield ConfirmedRun(
+            key=cases[ended.task.key][0][0],
+            seed=ended.task.seed,
+            epochs=ended.records,
+            mistakes=ended.mistakes,
+            diverged=ended.diverged,
         )
 
 
-def check_seeds(first: int, n: int) -> range:
-    """So many seeds from the first on.
-
-    Raises:
-        DrillError: The last is too large.
-    """
-    if first + n > 2**63:
-        raise DrillError(f"--seeds {n}: the last seed would be beyond 2^63 - 1")
-    return range(first, first + n)
-
-
-def _confirmed(step: Step, runs: Sequence[ConfirmedRun], data: ResidentData) -> Confirmed:
-    old = step.result or Result(n_params=count(step.model).n_params)
-    caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
-    if data.name == "mnist-5k":
-        caveats += (SMALL_DATA,)
+def _confirmed(step: Step, runs: Sequence[ConfirmedRun], n_images: int) -> Confirmed:
     diverged = any(run.diverged is not None for run in runs)
-    result = old.model_copy(update={"verdict": None if diverged else make_verdict(runs), "caveats": caveats})
-    step = step.model_copy(update={"dataset": data.name, "result": result})
-    return Confirmed(step=step, runs=tuple(runs), n_images=len(data.held_out))
+    return Confirmed(
+        step=with_verdict(step, None if diverged else make_verdict(runs)), runs=tuple(runs), n_images=n_images
+    )
+
+
+def with_verdict(step: Step, verdict: Verdict | None) -> Step:
+    """The step with that verdict in its result."""
+    result = step.result or Result(n_params=count(step.model).n_params)
+    return step.model_copy(update={"result": result.model_copy(update={"verdict": verdict})})

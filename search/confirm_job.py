@@ -8,22 +8,24 @@ from rich.console import Console
 
 from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
-from drill_models.resolve import DataSource, Resolved
+from drill_models.resolve import DataSource
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from drill_models.step_io import save_step
+from drill_models.step_io import load_step, save_step
 from drill_models.train import Interrupted
+from drill_models.yaml_io import check_writable
 from search.config import TrainingOptions
-from search.confirm import Confirmed, Watcher, check_seeds, confirm
+from search.confirm import Confirmed, Watcher, confirm, with_verdict
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns
 from search.export import step_file, step_six
 from search.history import best, ranked
 from search.interrupt import stop_on_signals
 from search.reading import open_to_read
+from search.several import seed_range
 from search.study import keep_verdict
-from search.tables import epoch_line, percent, small_data_box
+from search.tables import epoch_line, percent
 from search.verdict import compare
-from search.verdict_tables import comparison_line, replay_table, verdict_line, verdict_of, verdict_table
+from search.verdict_tables import comparison_line, replay_table, verdict_line, verdict_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +45,12 @@ class ConfirmJob:
     epochs: bool
 
 
-def confirm_files(
-    steps: Sequence[Step], files: Sequence[Path], job: ConfirmJob, out: Console, err: Console
-) -> bool:
+def confirm_files(files: Sequence[Path], to: Path | None, job: ConfirmJob, out: Console, err: Console) -> bool:
     """Makes verdicts of steps and writes them into files.
 
     Args:
-        steps: To be confirmed; each after the first is compared with it.
-        files: Where each is written.
+        files: Step files; each after the first is compared with it.
+        to: Where the verdict of a single one is written, or None for the files themselves.
         job: How.
         out: For results.
         err: For everything else.
@@ -61,13 +61,22 @@ def confirm_files(
     Raises:
         DrillError: One sentence for the user.
     """
-    confirmed = _confirm(steps, job, out, err)
+    confirmed = _confirm([load_step(file) for file in files], job, out, err)
     if confirmed is None:
         return False
     for file, each in zip(files, confirmed, strict=True):
-        if not each.diverged:
-            save_step(file, each.step)
-            out.print(f"written to {file}", highlight=False, markup=False, soft_wrap=True)
+        if each.diverged:
+            continue
+        # Training takes a while: what was written into the file meanwhile stays.
+        now = load_step(file)
+        if now.digest != each.step.digest:
+            say(
+                err,
+                f"{file} was changed while it was trained; it keeps what it has, and the runs are kept in {FILE}",
+            )
+            continue
+        save_step(to or file, with_verdict(now, each.step.verdict))
+        say(out, f"written to {to or file}")
     _show(confirmed, out)
     return True
 
@@ -101,16 +110,18 @@ def confirm_trials(
     with open_to_read(storage, study) as loaded:
         best(loaded)  # refuses a study without any
         trials = ranked(loaded)[:top]
+        files = [to or step_file(loaded.study_name, trial.number if top > 1 else None) for trial in trials]
+        for file in files:
+            check_writable(file)
         confirmed = _confirm([step_six(loaded, trial) for trial in trials], job, out, err)
         if confirmed is None:
             return False
-        for trial, each in zip(trials, confirmed, strict=True):
-            if each.diverged:
+        for trial, file, each in zip(trials, files, confirmed, strict=True):
+            if each.step.verdict is None:
                 continue
-            keep_verdict(loaded, trial.number, verdict_of(each.step))
-            file = to or step_file(loaded.study_name, trial.number if top > 1 else None)
+            keep_verdict(loaded, trial.number, each.step.verdict)
             save_step(file, each.step)
-            out.print(f"written to {file}", highlight=False, markup=False, soft_wrap=True)
+            say(out, f"written to {file}")
     _show(confirmed, out)
     return True
 
@@ -125,17 +136,22 @@ def _show(confirmed: Sequence[Confirmed], out: Console) -> None:
     if have:
         out.print(verdict_table([each.step for each in have]))
     for each in have:
-        out.print(verdict_line(each.step), highlight=False, soft_wrap=True)
+        say(out, verdict_line(each.step))
     for other in have[1:]:
         first = have[0]
-        if len(first.runs) > 1 and first.step.dataset == other.step.dataset:
+        names = f"{other.step.name} and {first.step.name} are not compared"
+        if first.step.dataset != other.step.dataset:
+            say(out, f"{names}: they are of different data sets")
+        elif len(first.runs) < 2:
+            say(out, f"{names}: that takes two seeds at least")
+        else:
             found = compare(first.runs, other.runs, first.n_images)
-            out.print(comparison_line(first.step, other.step, found), highlight=False, soft_wrap=True)
+            say(out, comparison_line(first.step, other.step, found))
     if len(have) < len(confirmed):
-        said = [
+        said = "; ".join(
             f"{each.step.name} (seed {', '.join(map(str, each.diverged))})" for each in confirmed if each.diverged
-        ]
-        raise DrillError(f"no verdict, because training diverged: {'; '.join(said)}")
+        )
+        raise DrillError(f"no verdict, because training diverged: {said}")
 
 
 def replay_baselines(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console) -> bool:
@@ -154,58 +170,51 @@ def replay_baselines(steps: Sequence[Step], job: ConfirmJob, out: Console, err: 
     for each in confirmed:
         result = each.step.result
         for caveat in result.caveats if result is not None else ():
-            out.print(
-                f"{each.step.name}, {caveat.kind}: {caveat.text}", highlight=False, markup=False, soft_wrap=True
-            )
+            say(out, f"{each.step.name}, {caveat.kind}: {caveat.text}")
     return True
+
+
+def say(console: Console, line: str) -> None:
+    """Prints a line as it is: names in it may look like markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _confirm(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console) -> tuple[Confirmed, ...] | None:
     """Trains what is missing; None where the user stopped it."""
     training = job.training
-    seeds = check_seeds(job.seed, job.seeds)
+    seeds = seed_range(job.seed, job.seeds)
     backend = resolve_backend(training.device, training.engine, training.precision)
+    check_writable(FILE)
     kept = ConfirmedRuns()
     n = len(steps) * len(seeds)
     done = 0
 
-    def say(line: str) -> None:
-        err.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def on_data(resolved: Resolved) -> None:
-        if resolved.instead_of_mnist is not None:
-            err.print(small_data_box(resolved.instead_of_mnist))
-
     def on_epoch(step: Step, seed: int, record: EpochRecord) -> None:
         if job.epochs:
-            line = epoch_line(record, step.training.epochs, "test")
-            out.print(f"{step.name}  seed {seed}  {line}", highlight=False, soft_wrap=True)
+            say(out, f"{step.name}  seed {seed}  {epoch_line(record, step.training.epochs, 'test')}")
 
     def on_run(step: Step, run: ConfirmedRun, earlier: bool) -> None:
         nonlocal done
         done += 1
-        seconds = sum(record.seconds for record in run.epochs)
-        said = (
-            f"diverged: {run.diverged}"
-            if run.diverged is not None
-            else f"{percent(run.accuracies[-1])} in the last epoch, {percent(min(run.accuracies[-5:]))} at least "
-            "in the last five"
-        )
-        when = "from earlier" if earlier else f"{seconds:.0f} s"
-        out.print(f"{done}/{n}  {step.name}  seed {run.seed}  {said}  ({when})", highlight=False, soft_wrap=True)
+        last = run.accuracies[-5:]
+        what = f"diverged: {run.diverged}"
+        if run.diverged is None:
+            what = f"{percent(last[-1])} in the last epoch, {percent(min(last))} at least in the last {len(last)}"
+        when = "from earlier" if earlier else f"{sum(record.seconds for record in run.epochs):.0f} s"
+        say(out, f"{done}/{n}  {step.name}  seed {run.seed}  {what}  ({when})")
 
     with stop_on_signals() as should_stop:
         try:
             return confirm(
                 steps,
-                DataSource(folder=training.data, offline=training.offline, say=say),
+                DataSource(folder=training.data, offline=training.offline, say=lambda line: say(err, line)),
                 seeds=seeds,
                 backend=backend,
                 workers=training.workers,
                 kept=kept,
-                watcher=Watcher(data=on_data, epoch=on_epoch, run=on_run),
+                watcher=Watcher(epoch=on_epoch, run=on_run),
                 should_stop=should_stop,
             )
         except Interrupted:
-            say(f"interrupted; {done} of {n} runs are kept in {FILE}, and the same command goes on")
+            say(err, f"interrupted; {done} of {n} runs are kept in {FILE}, and the same command goes on")
             return None

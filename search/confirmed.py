@@ -1,6 +1,5 @@
 """Finished runs on all training images, kept in a file, so that a verdict goes on where it was interrupted."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,23 +8,18 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from drill_models.backend import Environment
-from drill_models.datasets import DatasetName
 from drill_models.json_lines import append_line, read_lines
 from drill_models.part import Part, Text
 from drill_models.result import EpochRecord
-from drill_models.step import Recipe
+from drill_models.step import Step
 
 FILE = Path("studies/confirmed.jsonl")
 
 
 class RunKey(Part):
-    """What a run's figures depend on, but for its seed.
+    """What a run's figures depend on, but for its seed."""
 
-    `recipe` is the SHA-256 of network and training settings; a changed step file is another recipe.
-    """
-
-    recipe: str = Field(pattern="^[0-9a-f]{64}$")
-    dataset: DatasetName
+    recipe: str = Field(pattern="^[0-9a-f]{64}$", description="`Step.digest`: a changed step is another one.")
     device: Literal["cpu", "cuda"]
     engine: Literal["native", "torch"]
     precision: Literal["fp32", "bf16"]
@@ -48,11 +42,10 @@ class ConfirmedRun(Part):
         return tuple(record.val_accuracy for record in self.epochs)
 
 
-def key_of(recipe: Recipe, dataset: DatasetName, where: Environment) -> RunKey:
-    """The key of a recipe's runs in a place."""
+def key_of(step: Step, where: Environment) -> RunKey:
+    """The key of a step's runs in a place."""
     return RunKey(
-        recipe=hashlib.sha256(recipe.model_dump_json().encode()).hexdigest(),
-        dataset=dataset,
+        recipe=step.digest,
         device=where.device,
         engine=where.engine,
         precision=where.precision,

@@ -10,11 +10,11 @@ from drill_models.backend import Environment
 from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
-from drill_models.errors import StudyError
+from drill_models.errors import DrillError, StudyError
 from drill_models.result import Result
 from drill_models.run import recorded_run
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
-from drill_models.step_io import save_step
+from drill_models.step_io import load_step, save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
 from search.history import baselines, best, curve, ranked, recipe_of, tally
@@ -36,8 +36,21 @@ def export_best(study: optuna.Study, out: Path | None = None) -> Path:
         DrillError: No trial is complete, or the file cannot be written.
     """
     path = out if out is not None else step_file(study.study_name)
-    save_step(path, step_six(study, best(study)))
+    save_step(path, _with_older_verdict(step_six(study, best(study)), path))
     return path
+
+
+def _with_older_verdict(step: Step, path: Path) -> Step:
+    """The step, with the verdict that its file has of the same recipe, if the study has none."""
+    if step.verdict is not None or step.result is None or not path.is_file():
+        return step
+    try:
+        verdict = load_step(path).verdict
+    except DrillError:
+        return step  # it is no step, and is replaced as asked
+    if verdict is None or verdict.recipe != step.digest:
+        return step
+    return step.model_copy(update={"result": step.result.model_copy(update={"verdict": verdict})})
 
 
 def step_file(study_name: str, trial: int | None = None) -> Path:
@@ -88,8 +101,10 @@ def _analysis(
     records = curve(trial)
     assert trial.value is not None
     n_params = count(recipe.model).n_params
+    place = next((i for i, t in enumerate(ranked(study), start=1) if t.number == trial.number), None)
+    which = "Best" if place == 1 else f"Number {place}"
     sentences = [
-        f"Best of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
+        f"{which} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
         f"{trial.value:.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
     hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]

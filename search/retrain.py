@@ -11,7 +11,7 @@ from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import Caveat, EpochRecord, Result, Run
 from drill_models.run import load, recorded_run
 from drill_models.step import Step
-from search.several import train_all
+from search.several import seed_range, train_all
 from search.tasks import Task
 from search.workers import open_executor
 
@@ -63,31 +63,24 @@ def retrain(
     old = step.result or Result(n_params=count(step.model).n_params)
     if seed is None:
         seed = old.run.seed if old.run is not None else 0
-    if seed + seeds > 2**63:
-        raise DrillError(f"--seeds {seeds}: the last seed would be beyond 2^63 - 1")
-    chosen = range(seed, seed + seeds)
+    chosen = seed_range(seed, seeds)
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
     at_a_time = min(seeds, workers or default_workers(backend.device))
-    tasks = [Task(key=each, recipe=step.recipe, seed=each) for each in chosen]
+    tasks = [Task(key=each, label=f"{step.name}, seed {each}", recipe=step.recipe, seed=each) for each in chosen]
     runs: dict[int, Run] = {}
     with open_executor(data, backend, at_a_time, should_stop) as executor:
-        try:
-            for ended in train_all(
-                tasks,
-                executor,
-                on_epoch=lambda task, record: on_epoch(task.seed, record),
-                say=source.say,
-                should_stop=should_stop,
-            ):
-                if ended.diverged is not None:
-                    raise DrillError(f"training with seed {ended.task.seed} diverged: {ended.diverged}")
-                runs[ended.task.seed] = recorded_run(
-                    ended.records, full=full, seed=ended.task.seed, where=ended.where
-                )
-        except DrillError as error:
-            raise DrillError(f"{step.name}: {error}") from error
+        for ended in train_all(
+            tasks,
+            executor,
+            on_epoch=lambda task, record: on_epoch(task.seed, record),
+            say=source.say,
+            should_stop=should_stop,
+        ):
+            if ended.diverged is not None:
+                raise DrillError(f"{ended.task.label}: training diverged: {ended.diverged}")
+            runs[ended.task.seed] = recorded_run(ended.records, full=full, seed=ended.task.seed, where=ended.where)
     return tuple(
         step.model_copy(
             update={"dataset": data.name, "result": old.model_copy(update={"run": runs[each], "caveats": caveats})}

@@ -15,6 +15,17 @@ MAX_LOSSES = 3
 """So many workers may end while they train one task; then the cause is in the task or the machine."""
 
 
+def seed_range(first: int, n: int) -> range:
+    """So many seeds from the first on.
+
+    Raises:
+        DrillError: The last is too large.
+    """
+    if first + n > 2**63:
+        raise DrillError(f"--seeds {n}: the last seed would be beyond 2^63 - 1")
+    return range(first, first + n)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A run that ended by itself.
@@ -90,13 +101,13 @@ def train_all(
                         diverged=reason if outcome == "diverged" else None,
                     )
                 case Ended(key=key, outcome=outcome, reason=reason):
-                    raise DrillError(f"training with seed {running[key].task.seed} {outcome}: {reason}")
+                    raise DrillError(f"{running[key].task.label}: training {outcome}: {reason}")
                 case Lost(key=None, reason=reason):
                     say(reason)
                 case Lost(key=int(key), reason=reason):
                     task = running.pop(key).task
                     losses[key] = losses.get(key, 0) + 1
                     if losses[key] == MAX_LOSSES:
-                        raise DrillError(f"training with seed {task.seed}: {reason}, as {MAX_LOSSES} workers did")
-                    say(f"{reason}; seed {task.seed} begins anew")
+                        raise DrillError(f"{task.label}: {reason}, as {MAX_LOSSES} workers did")
+                    say(f"{reason}; {task.label} begins anew")
                     waiting.appendleft(task)

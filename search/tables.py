@@ -70,6 +70,15 @@ def step_lines(step: Step) -> list[str]:
             f"run: {run.held_out} accuracy {percent(run.value)} (mean of the last three of {len(run.epochs)} "
             f"epochs on {step.dataset}), seed {run.seed}, {run.seconds:.0f} s on {run.device}"
         )
+    verdict = step.verdict
+    if verdict is not None:
+        lines.append(
+            f"verdict: test accuracy {percent(verdict.mean)} in the last epoch (mean of {verdict.seeds} seeds, "
+            f"{percent(verdict.min)} to {percent(verdict.max)}); in the last five at least "
+            f"{percent(verdict.last5_min)}"
+        )
+    elif result is not None and result.verdict is not None:
+        lines.append("verdict: none of what the step says now; it was changed since it was confirmed")
     if result is not None:
         lines += [f"caveat ({caveat.kind}): {caveat.text}" for caveat in result.caveats]
     if step.analysis:

@@ -22,12 +22,14 @@ class Task:
         key: What its events are told apart by, a trial's number for example.
         recipe: What to train.
         seed: Of the training.
+        label: What a person calls it.
         mistakes: Whether to say at the end which held-out images the network gets wrong.
     """
 
     key: int
     recipe: Recipe
     seed: int
+    label: str = ""
     mistakes: bool = False
 
 

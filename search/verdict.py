@@ -25,6 +25,7 @@ def make_verdict(runs: Sequence[ConfirmedRun]) -> Verdict:
         low, high = round(max(0.0, mean - half), 6), round(min(1.0, mean + half), 6)
     key = runs[0].key
     return Verdict(
+        recipe=key.recipe,
         mean=round(mean, 6),
         std=None if std is None else round(std, 6),
         min=min(last),

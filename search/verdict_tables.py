@@ -3,14 +3,16 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
+from scipy import stats  # type: ignore[import-untyped]
 
 from drill_models.count import count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from search.confirm import Confirmed
-from search.confirmed import ConfirmedRun
 from search.tables import new_table, percent
 from search.verdict import Comparison
 
@@ -22,9 +24,9 @@ def verdict_table(steps: Sequence[Step]) -> Table:
         title="Verdicts: test accuracy after training from scratch on all training images (last epoch)",
     )  # fmt: skip
     for step in steps:
-        verdict = verdict_of(step)
+        verdict = _verdict(step)
         table.add_row(
-            step.name,
+            escape(step.name),
             f"{count(step.model).n_params:,}",
             str(verdict.seeds),
             percent(verdict.mean),
@@ -38,25 +40,19 @@ def verdict_table(steps: Sequence[Step]) -> Table:
     return table
 
 
-def verdict_of(step: Step) -> Verdict:
-    """The verdict of a step that has one."""
-    assert step.result is not None
-    assert step.result.verdict is not None
-    return step.result.verdict
-
-
 def verdict_line(step: Step) -> str:
     """Whether a step's target holds, in a sentence."""
-    verdict, target = verdict_of(step), step.target.accuracy
+    verdict, target = _verdict(step), step.target.accuracy
+    epochs = len(verdict.runs[0].accuracies)
     held = sum(run.accuracies[-1] >= target for run in verdict.runs)
     if held < verdict.seeds:
         how = f"in the last epoch of {held} of {verdict.seeds} seeds"
     else:
         every = f"in all {verdict.seeds} seeds" if verdict.seeds > 1 else "with the one seed"
         how = f"{every} in the last epoch, but not in each of the last three"
-        for lowest, epochs in ((verdict.last5_min, "five"), (verdict.last3_min, "three")):
+        for lowest, last in ((verdict.last5_min, min(5, epochs)), (verdict.last3_min, min(3, epochs))):
             if lowest >= target:
-                how = f"{every} throughout the last {epochs} epochs"
+                how = f"{every} throughout the last {last} epochs"
                 break
     return f"{step.name}: the target of {percent(target)} holds {how}"
 
@@ -72,59 +68,73 @@ def comparison_line(first: Step, second: Step, found: Comparison) -> str:
 
 def replay_table(confirmed: Sequence[Confirmed]) -> Table:
     """What hand steps reported beside what they do again."""
-    spread = pooled_std([[max(run.accuracies) for run in each.runs] for each in confirmed if not each.diverged])
     table = new_table(
         "hand step", "parameters", "reported*", "best epoch*", "last epoch", "last 5 min", "seeds", "claim",
         title="Hand steps: reported test accuracy, and replayed (mean over seeds)",
     )  # fmt: skip
     table.caption = (
-        "* the best of all epochs, chosen on the test set, as the authors report it; the claim is judged by that: "
-        f"replays vary from seed to seed by {100 * spread:.3f} points (standard deviation, pooled)"
+        "* the best of all epochs, chosen on the test set: so authors report it (where a step's own curve says "
+        "otherwise, a caveat below says so), and by replays' best epochs the claim is judged, at 95 %"
     )
     table.caption_justify = "left"
+    others = pooled([[max(run.accuracies) for run in each.runs] for each in confirmed if not each.diverged])
     for each in confirmed:
-        table.add_row(*_replay(each, spread))
+        table.add_row(*_replay(each, others))
     return table
 
 
-def _replay(each: Confirmed, spread: float) -> list[str]:
+@dataclass(frozen=True)
+class Spread:
+    """How far replays of one step differ from seed to seed: standard deviation and degrees of freedom."""
+
+    std: float
+    freedom: int
+
+
+def pooled(groups: Sequence[Sequence[float]]) -> Spread:
+    """The deviation within groups, over all that have two values or more."""
+    several = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
+    return Spread(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
+
+
+def _replay(each: Confirmed, others: Spread) -> list[str]:
     step = each.step
     reported = None if step.result is None or step.result.reported is None else step.result.reported.test_accuracy
-    head = [step.name, f"{count(step.model).n_params:,}", percent(reported)]
+    head = [escape(step.name), f"{count(step.model).n_params:,}", percent(reported)]
     if each.diverged:
         return [*head, "-", "-", "-", str(len(each.runs)), "diverged"]
-    verdict = verdict_of(step)
-    best = statistics.mean(max(run.accuracies) for run in each.runs)
+    verdict = _verdict(step)
+    best = [max(run.accuracies) for run in each.runs]
     return [
         *head,
-        percent(best),
+        percent(statistics.mean(best)),
         percent(verdict.mean),
         percent(verdict.last5_min),
         str(verdict.seeds),
-        "-" if reported is None else claim(reported, each.runs, spread),
+        "-" if reported is None else claim(reported, best, others),
     ]
 
 
-def claim(reported: float, runs: Sequence[ConfirmedRun], spread: float) -> str:
-    """Whether a reported best epoch is what a replay gives, but for noise.
+def claim(reported: float, best: Sequence[float], others: Spread) -> str:
+    """Whether a reported best epoch is what replays give, but for noise: within a 95 % prediction interval.
 
-    One more run's best epoch lies within two standard deviations of the replays' mean, 95 times in 100; the
-    deviation is the replays' own or that of all steps together, whichever is larger, because three seeds say
-    little of their own, and the mean of n of them has an error of its own.
+    Args:
+        reported: By the author.
+        best: The best epoch of each replay.
+        others: The deviation to go by where there is one replay only.
     """
-    best = [max(run.accuracies) for run in runs]
-    own = statistics.stdev(best) if len(best) > 1 else 0.0
-    margin = 2 * max(own, spread) * math.sqrt(1 + 1 / len(best))
+    spread = pooled([best]) if len(best) > 1 else others
+    if not spread.freedom:
+        return "one seed"
+    margin = float(stats.t.ppf(0.975, spread.freedom)) * spread.std * math.sqrt(1 + 1 / len(best))
     off = reported - statistics.mean(best)
     if abs(off) <= margin:
         return "holds"
     return f"{100 * abs(off):.2f} points too {'high' if off > 0 else 'low'}"
 
 
-def pooled_std(groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation within groups, over all that have two values or more; 0 where none has."""
-    several = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in several)
-    if not freedom:
-        return 0.0
-    return math.sqrt(sum((len(group) - 1) * statistics.variance(group) for group in several) / freedom)
+def _verdict(step: Step) -> Verdict:
+    assert step.verdict is not None
+    return step.verdict

@@ -1,6 +1,7 @@
 """`confirm` and `baselines` with real, tiny trainings on the embedded digits."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,11 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
     assert [each.seed for each in verdict.runs] == [0, 1]
     assert all(len(each.accuracies) == 2 for each in verdict.runs)
     assert load_step(file).model_copy(update={"result": None}) == before
-    assert "tiny: the target of 5.00% holds in all 2 seeds throughout the last five epochs" in text
+    assert (
+        f"verdict: test accuracy {verdict.mean:.2%} in the last epoch (mean of 2 seeds"
+        in run("show", str(file))[1]
+    )
+    assert "tiny: the target of 5.00% holds in all 2 seeds throughout the last 2 epochs" in text
     assert f"{verdict.mean:.2%}" in text
     lines = FILE.read_bytes()
 
@@ -60,6 +65,7 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
     changed = load_step(file)
     training = changed.training.model_copy(update={"label_smoothing": 0.1})
     save_step(file, changed.model_copy(update={"training": training}))
+    assert "changed since it was confirmed" in run("show", str(file))[1]
     code, text, _ = run("confirm", str(file), "--seeds", "1", *QUICK)
     assert "from earlier" not in text
     assert _verdict(file).std is None
@@ -94,10 +100,73 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     code, text, _ = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
     assert code == 0
     assert text.count("written to") == 2
-    assert load_step(file).result != load_step(next(Path("studies").glob("*-trial*.yaml"))).result
+    written = [load_step(path) for path in Path("studies").glob("*-trial*.yaml")]
+    assert len(written) == 2
+    assert all(step.verdict is not None and step.verdict.seeds == 1 for step in written)
+    assert sorted(step.analysis.split(" of ")[0] for step in written) == ["Best", "Number 2"]
     # It is in the study: the next export has it.
+    assert load_step(file).verdict is None
     assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 1
+
+
+def test_a_verdict_of_the_exported_file_survives_the_next_export(run: Run) -> None:
+    words = ("--trials", "1", "--epochs", "1", "--budget", "2000", "--baselines", "none", "--workers", "1")
+    assert run(*words)[0] == 0
+    (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
+    assert run("confirm", str(file), "--seeds", "1", "--workers", "1")[0] == 0
+    before = load_step(file)
+    assert before.verdict is not None
+    assert run("export")[0] == 0
+    assert load_step(file) == before
+
+
+def test_what_was_written_into_the_file_meanwhile_stays(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search import confirm_job
+
+    trained = confirm_job._confirm
+
+    def meanwhile(*arguments: Any) -> Any:
+        confirmed = trained(*arguments)
+        save_step(file, load_step(file).model_copy(update=update))
+        return confirmed
+
+    monkeypatch.setattr(confirm_job, "_confirm", meanwhile)
+    update: dict[str, Any] = {"analysis": "Written meanwhile."}
+    assert run("confirm", str(file), "--seeds", "1", *QUICK)[0] == 0
+    step = load_step(file)
+    assert step.analysis == "Written meanwhile."
+    assert step.verdict is not None
+    update = {"training": step.training.model_copy(update={"batch_size": 64}), "result": None}
+    code, _, error = run("confirm", str(file), "--seeds", "1", *QUICK)
+    assert code == 0
+    assert "was changed while it was trained" in error
+    assert load_step(file).result is None
+
+
+def test_names_that_look_like_markup_and_equal_recipes(run: Run, file: Path, tmp_path: Path) -> None:
+    step = load_step(file).model_copy(update={"name": "net [v2] [/b]"})
+    save_step(file, step)
+    other = tmp_path / "other.yaml"
+    save_step(other, step)
+    code, text, _ = run("confirm", str(file), str(other), "--seeds", "2", *QUICK)
+    assert code == 0
+    assert "net [v2] [/b]  seed 0" in text
+    # The same recipe is trained once for both files.
+    assert FILE.read_bytes().count(b"\n") == 2
+    assert load_step(file).verdict == load_step(other).verdict
+
+
+def test_the_embedded_digits_make_no_verdict_on_mnist(run: Run, file: Path) -> None:
+    save_step(file, load_step(file).model_copy(update={"dataset": "mnist"}))
+    before = file.read_bytes()
+    for words in (("confirm", str(file)), ("baselines", "e-codes/4")):
+        code, _, error = run(*words)
+        assert code == 2
+        assert "a verdict on mnist needs mnist" in error
+    assert file.read_bytes() == before
 
 
 def test_divergence_gives_no_verdict(run: Run, file: Path) -> None:
@@ -123,10 +192,11 @@ def test_hand_steps_are_replayed_with_their_caveats(run: Run, monkeypatch: pytes
         return (real.model_copy(update={"dataset": tiny.dataset, "model": tiny.model, "training": tiny.training}),)
 
     monkeypatch.setattr("drill_models.hand_steps.choose", pretended)
-    code, text, _ = run("baselines", "a-runs/5", "--seeds", "2", *QUICK)
+    code, text, _ = run("baselines", "a-runs/5", "--seeds", "5", *QUICK)
     assert code == 0
     assert "99.41%" in text
     assert "points too high" in text
+    assert "in the last 2" in text
     assert "a-runs 5, selected-on-test:" in text
 
 
