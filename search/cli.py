@@ -118,7 +118,7 @@ def search(
     if len(sys.argv) == 1:
         out.print(context.get_help(), highlight=False, markup=False)
         return
-    from search.options import search_config
+    from search.options import search_config, training_options
 
     config = search_config(
         budget=budget,
@@ -126,8 +126,9 @@ def search(
         epochs=epochs,
         target=target,
         dataset=dataset,
-        data=data,
-        offline=offline,
+        training=training_options(
+            data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
+        ),
         max_macs=max_macs,
         max_activations=max_activations,
         baselines=baselines,
@@ -136,10 +137,6 @@ def search(
         pruner=pruner,
         timeout=timeout,
         seed=seed,
-        device=device,
-        engine=engine,
-        precision=precision,
-        workers=workers,
         storage=storage,
         study=study,
         out=to,

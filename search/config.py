@@ -29,12 +29,12 @@ class TrainingOptions:
         workers: Runs at a time, or None for one a usable core, on CUDA up to four a GPU.
     """
 
-    data: Path | None
-    offline: bool
-    device: DeviceOption
-    engine: EngineOption
-    precision: PrecisionOption
-    workers: int | None
+    data: Path | None = None
+    offline: bool = False
+    device: DeviceOption = "auto"
+    engine: EngineOption = "auto"
+    precision: PrecisionOption = "auto"
+    workers: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,9 @@ class SearchConfig:
         epochs: Epochs of a trial.
         target: Accuracy (fraction) that the display and step 6 judge by.
         dataset: What to train on.
-        data: Its folder, or None for `DRILL_DATA` or the cache.
-        offline: Never download.
+        training: Where data are, what trains, and how many trials at a time.
         timeout: Seconds after which no further trial starts, or None.
         seed: Decides proposals and trainings.
-        device: `auto`, `cpu` or `cuda`.
-        engine: `auto`, `native` or `torch`.
-        precision: `auto`, `fp32` or `bf16`.
-        workers: Trials that train at a time, or None for one a usable core, on CUDA up to four a GPU.
         sampler: What proposes.
         pruner: What stops weak trials.
         baselines: Hand steps that come first: ladders (`a-runs`) and single steps (`b-cyclic/5`).
@@ -71,14 +66,9 @@ class SearchConfig:
     epochs: int = DEFAULT_EPOCHS
     target: float = 0.994
     dataset: DatasetName = "mnist"
-    data: Path | None = None
-    offline: bool = False
+    training: TrainingOptions = TrainingOptions()
     timeout: float | None = None
     seed: int = 0
-    device: DeviceOption = "auto"
-    engine: EngineOption = "auto"
-    precision: PrecisionOption = "auto"
-    workers: int | None = None
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "gentle"
     baselines: tuple[str, ...] = DEFAULT_BASELINES

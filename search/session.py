@@ -99,9 +99,12 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         DrillError: Something that the user can mend, in one sentence.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    backend = resolve_backend(config.device, config.engine, config.precision)
+    training = config.training
+    backend = resolve_backend(training.device, training.engine, training.precision)
     url = parse(config.storage or DEFAULT_STORAGE)
-    resolved = resolve(config.dataset, DataSource(folder=config.data, offline=config.offline, say=display.notice))
+    resolved = resolve(
+        config.dataset, DataSource(folder=training.data, offline=training.offline, say=display.notice)
+    )
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
     display.data_found(resolved)
     data = validation_data(resolved)
@@ -128,7 +131,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         requeued = requeue_dead(study)
         seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
         already = tally(study).trained
-        wanted = config.workers or default_workers(backend.device)
+        wanted = training.workers or default_workers(backend.device)
         opened = Opened(
             study=study,
             url=url,

@@ -44,7 +44,7 @@ from drill_models.device import usable_cores
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
 from search import attrs
-from search.config import DEFAULT_EPOCHS, SearchConfig
+from search.config import DEFAULT_EPOCHS, SearchConfig, TrainingOptions
 from search.constraints import with_constraints
 from search.display import SearchDisplay
 from search.history import pack_curve, tally, value_of
@@ -285,13 +285,11 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
         budget=budget,
         skeletons=skeletons,
         dataset="mnist-5k",
-        offline=True,
-        device="cpu",
+        training=TrainingOptions(offline=True, device="cpu", workers=1),
         baselines=("none",),
         storage=f"sqlite:///{folder}/overhead.db",
         study=STUDY,
         out=folder / "best.yaml",
-        workers=1,
     )
     with Clock() as clock:
         sitting(config, clock, 1)  # makes the study
