@@ -3,6 +3,8 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -107,6 +109,17 @@ def limit_threads(workers: int) -> None:
 def threads_each(workers: int) -> int:
     """Threads of one of so many processes that train side by side."""
     return max(1, usable_cores() // workers)
+
+
+@contextmanager
+def using_threads(n: int) -> Iterator[None]:
+    """Within it, PyTorch has so many threads in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

@@ -55,9 +55,14 @@ def resolve(name: DatasetName, source: DataSource) -> Resolved:
     MNIST that can be neither found nor downloaded is replaced by the embedded 5,000 digits.
 
     Raises:
-        DataError: Any other data set is neither there nor to be downloaded.
+        DataError: Any other data set is neither there nor to be downloaded, or the folder that was named for it
+            does not exist: it may be mistyped.
     """
     facts = dataset_facts(name)
+    if facts.folder is not None and source.folder is not None and not source.folder.is_dir():
+        raise DataError(
+            f"--data {source.folder}: there is no such folder; make it first to have {name} downloaded"
+        )
     if facts.folder is None or _present(facts, source.root):
         return Resolved(facts, source.root)
     try:

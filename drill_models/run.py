@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData, full_data, validation_data
+from drill_models.device import using_threads
 from drill_models.networks import environment
 from drill_models.resolve import Resolved
 from drill_models.result import EpochRecord, Run, last_three_mean
@@ -37,10 +38,12 @@ def run(
         Diverged: The loss became infinite or NaN.
     """
     records = []
-    for record in train(recipe, data, seed=seed, backend=backend, should_stop=should_stop):
-        records.append(record)
-        on_epoch(record)
-    return recorded_run(records, full=full, seed=seed, where=environment(recipe.model, backend))
+    where = environment(recipe.model, backend)
+    with using_threads(where.threads):
+        for record in train(recipe, data, seed=seed, backend=backend, should_stop=should_stop):
+            records.append(record)
+            on_epoch(record)
+    return recorded_run(records, full=full, seed=seed, where=where)
 
 
 def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where: Environment) -> Run:

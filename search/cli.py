@@ -48,7 +48,7 @@ Workers = Annotated[
     typer.Option(min=1, max=1024, help="Networks to train at a time. Default: one a core; CUDA: up to 4 a GPU."),
 ]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help="How many seeds, side by side.")]
-EachEpoch = Annotated[bool, typer.Option("--epochs", help="A line for each epoch, too.")]
+EachEpoch = Annotated[bool, typer.Option("--each-epoch", help="A line for each epoch, too.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
 Storage = Annotated[
     str | None,

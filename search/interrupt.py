@@ -2,9 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+TWICE = 1.0
+"""Seconds within which a second signal is the first one again."""
 
 
 class StopFlag:
@@ -23,7 +27,9 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """Within it, the first SIGINT or SIGTERM sets the flag; a second one acts as usual, at once.
+    """Within it, the first SIGINT or SIGTERM sets the flag; one that comes a second later acts as usual, at once.
+
+    What comes sooner is the same Ctrl-C twice: from the terminal, and passed on by a program like uv.
 
     Outside the main thread, where Python allows no signal handlers, the flag is never set.
     """
@@ -34,10 +40,17 @@ def stop_on_signals() -> Iterator[StopFlag]:
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
+    first = 0.0
+
     def handle(number: int, frame: FrameType | None) -> None:
-        flag.set()
-        for known in signals:
-            signal.signal(known, before[known])
+        nonlocal first
+        if not flag():
+            first = time.monotonic()
+            flag.set()
+        elif time.monotonic() - first > TWICE:
+            for known in signals:
+                signal.signal(known, before[known])
+            signal.raise_signal(number)
 
     for number in signals:
         signal.signal(number, handle)

@@ -109,6 +109,7 @@ def _trained_otherwise(then: Run, now: Run) -> str:
         ("PyTorch", then.torch, now.torch),
         ("precision", then.precision, now.precision),
         ("device", then.device, now.device),
+        ("threads", then.threads, now.threads),
     )
     changed = [f"{what} was {old}, is {new}" for what, old, new in facts if old != new]
     return f" ({'; '.join(changed)})" if changed else ""

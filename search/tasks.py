@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
-from drill_models.device import give_back_memory
+from drill_models.device import give_back_memory, using_threads
 from drill_models.errors import DrillError
 from drill_models.networks import Network, environment
 from drill_models.result import EpochRecord
@@ -122,11 +122,14 @@ def perform(
             wrong = mistakes(network, data.held_out, data)
 
     try:
-        yield Began(task.key, environment(task.recipe.model, backend))
-        for record in trainer(
-            task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop, keep=keep
-        ):
-            yield Epoch(task.key, record)
+        where = environment(task.recipe.model, backend)
+        yield Began(task.key, where)
+        # Own kernels have one thread; so has PyTorch then, or a run would not be the same with more workers.
+        with using_threads(where.threads):
+            for record in trainer(
+                task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop, keep=keep
+            ):
+                yield Epoch(task.key, record)
         outcome = Ended(task.key, "complete", mistakes=wrong)
     except Diverged as error:
         outcome = Ended(task.key, "diverged", str(error))

@@ -152,3 +152,11 @@ def test_real_mnist_where_it_is() -> None:
     assert round(float(scaled.std()), 4) == full.std
     per_label = torch.bincount(full.train.labels) / 6
     assert float((torch.bincount(search.held_out.labels) - per_label).abs().max()) <= 1
+
+
+def test_a_mistyped_folder_is_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "dta"
+    with pytest.raises(DataError, match="no such folder"):
+        resolve("mnist", DataSource(folder=folder))
+    assert not folder.exists()
+    assert resolve("mnist-5k", DataSource(folder=folder)).facts.name == "mnist-5k"

@@ -111,7 +111,7 @@ def test_a_claim_is_judged_by_the_best_epochs_of_replays() -> None:
     assert claim(0.9990, best, none) == "0.50 points too high"
     assert claim(0.9890, best, none) == "0.50 points too low"
     # One replay is judged by how much others differ, or not at all.
-    assert claim(0.9990, [0.994], none) == "one seed"
+    assert claim(0.9990, [0.994], none) == "needs 2 seeds"
     assert claim(0.9990, [0.994], Spread(0.001, 2)) == "holds"
     assert claim(0.9990, [0.994], Spread(0.0005, 2)) == "0.50 points too high"
 

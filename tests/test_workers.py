@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,7 +22,7 @@ from drill_models.device import _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError
 from drill_models.networks import Network
 from drill_models.result import EpochRecord
-from drill_models.step import Recipe
+from drill_models.step import Augment, Recipe
 from drill_models.train import Diverged, Interrupted, train
 from search import attrs, worker
 from search.history import curve, tally
@@ -394,3 +395,29 @@ def test_threads_and_workers_keep_to_the_cores() -> None:
     assert threads_each(cores) == 1
     assert threads_each(2 * cores) == 1
     assert threads_each(1) == cores
+
+
+def test_own_kernels_give_the_same_bits_whatever_threads_there_are(
+    few_digits: ResidentData, small_recipe: Recipe
+) -> None:
+    training = small_recipe.training.model_copy(update={"augment": Augment(rotation=10, scale=0.1)})
+    task = Task(key=1, recipe=small_recipe.model_copy(update={"training": training}), seed=0)
+
+    def losses(threads: int) -> list[float]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        seen = set()
+
+        def should_stop() -> bool:
+            seen.add(torch.get_num_threads())
+            return False
+
+        try:
+            events = list(perform(task, few_digits, Backend(engine="native"), should_stop))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        assert seen == {1}
+        return [event.record.train_loss for event in events if isinstance(event, Epoch)]
+
+    assert losses(1) == losses(2)

@@ -1,0 +1,21 @@
+"""Ctrl-C: the first asks, the same one passed on twice changes nothing, a later one acts at once."""
+
+import signal
+
+import pytest
+
+from search import interrupt
+from search.interrupt import stop_on_signals
+
+
+def test_the_same_ctrl_c_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signals() as should_stop:
+        assert not should_stop()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert should_stop()
+        monkeypatch.setattr(interrupt, "TWICE", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
