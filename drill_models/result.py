@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from drill_models.backend import DeviceName, EngineName, PrecisionName
 from drill_models.part import Accuracy, Part, Text
 
 
@@ -43,13 +44,13 @@ class Run(Part):
 
     held_out: Literal["validation", "test"] = Field(description="What val_loss and val_accuracy were measured on.")
     seed: int = Field(ge=0, le=2**63 - 1)
-    device: Literal["cpu", "cuda"]
+    device: DeviceName
     threads: int = Field(ge=1)
     torch: Text = Field(description="Version of PyTorch.")
-    engine: Literal["native", "torch"] = Field(
+    engine: EngineName = Field(
         default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
     )
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of multiplications.")
+    precision: PrecisionName = Field(default="fp32", description="Of multiplications.")
     value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
     best_epoch: int = Field(ge=1)
     seconds: float = Field(ge=0)
@@ -89,9 +90,9 @@ class Verdict(Part):
     low: Accuracy | None = Field(default=None, description="95 % interval of the mean (Student's t).")
     high: Accuracy | None = None
     seeds: int = Field(ge=1, description="How many.")
-    device: Literal["cpu", "cuda"]
-    engine: Literal["native", "torch"]
-    precision: Literal["fp32", "bf16"]
+    device: DeviceName
+    engine: EngineName
+    precision: PrecisionName
     torch: Text = Field(description="Version of PyTorch.")
     runs: tuple[VerdictRun, ...] = Field(min_length=1, max_length=1000)
 

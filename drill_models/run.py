@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from drill_models.backend import Backend, Environment
+from drill_models.count import count
 from drill_models.data import ResidentData, full_data, validation_data
 from drill_models.device import using_threads
 from drill_models.networks import environment
 from drill_models.resolve import Resolved
-from drill_models.result import EpochRecord, Run, last_three_mean
-from drill_models.step import Recipe
+from drill_models.result import EpochRecord, Result, Run, Verdict, last_three_mean
+from drill_models.step import Recipe, Step
 from drill_models.train import DEFAULT_BACKEND, train
 
 
@@ -44,6 +45,16 @@ def run(
             records.append(record)
             on_epoch(record)
     return recorded_run(records, full=full, seed=seed, where=where)
+
+
+def result_of(step: Step) -> Result:
+    """A step's result, or one that holds its count only."""
+    return step.result or Result(n_params=count(step.model).n_params)
+
+
+def with_verdict(step: Step, verdict: Verdict | None) -> Step:
+    """The step with that verdict in its result."""
+    return step.model_copy(update={"result": result_of(step).model_copy(update={"verdict": verdict})})
 
 
 def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where: Environment) -> Run:

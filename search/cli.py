@@ -248,13 +248,12 @@ def confirm(
     training = training_options(
         data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
     )
-    for file in files or []:
-        load_step(file)  # its mistakes are answered at once, before torch is imported
+    steps = [load_step(file) for file in files or []]
     from search.confirm_job import ConfirmJob, confirm_files, confirm_trials
 
     job = ConfirmJob(seeds=seeds, seed=seed, training=training, epochs=epochs)
     if files:
-        finished = confirm_files(files, to, job, out, err)
+        finished = confirm_files(steps, files, to, job, out, err)
     else:
         finished = confirm_trials(storage, study, top, to, job, out, err)
     if not finished:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drill_models.backend import Backend
-from drill_models.count import count
 from drill_models.data import full_data
 from drill_models.datasets import DatasetName
 from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.networks import environment
 from drill_models.resolve import DataSource, Resolved, resolve
-from drill_models.result import EpochRecord, Result, Verdict
+from drill_models.result import EpochRecord
+from drill_models.run import with_verdict
 from drill_models.step import Step
 from search.confirmed import ConfirmedRun, ConfirmedRuns, RunKey, key_of
 from search.several import train_all
@@ -151,9 +151,3 @@ def _confirmed(step: Step, runs: Sequence[ConfirmedRun], n_images: int) -> Confi
     return Confirmed(
         step=with_verdict(step, None if diverged else make_verdict(runs)), runs=tuple(runs), n_images=n_images
     )
-
-
-def with_verdict(step: Step, verdict: Verdict | None) -> Step:
-    """The step with that verdict in its result."""
-    result = step.result or Result(n_params=count(step.model).n_params)
-    return step.model_copy(update={"result": result.model_copy(update={"verdict": verdict})})

@@ -10,12 +10,13 @@ from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
 from drill_models.result import EpochRecord
+from drill_models.run import with_verdict
 from drill_models.step import Step
 from drill_models.step_io import load_step, save_step
 from drill_models.train import Interrupted
 from drill_models.yaml_io import check_writable
 from search.config import TrainingOptions
-from search.confirm import Confirmed, Watcher, confirm, with_verdict
+from search.confirm import Confirmed, Watcher, confirm
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns
 from search.export import step_file, step_six
 from search.history import best, ranked
@@ -45,11 +46,14 @@ class ConfirmJob:
     epochs: bool
 
 
-def confirm_files(files: Sequence[Path], to: Path | None, job: ConfirmJob, out: Console, err: Console) -> bool:
+def confirm_files(
+    steps: Sequence[Step], files: Sequence[Path], to: Path | None, job: ConfirmJob, out: Console, err: Console
+) -> bool:
     """Makes verdicts of steps and writes them into files.
 
     Args:
-        files: Step files; each after the first is compared with it.
+        steps: Each after the first is compared with it.
+        files: Those that they were read from.
         to: Where the verdict of a single one is written, or None for the files themselves.
         job: How.
         out: For results.
@@ -61,7 +65,7 @@ def confirm_files(files: Sequence[Path], to: Path | None, job: ConfirmJob, out: 
     Raises:
         DrillError: One sentence for the user.
     """
-    confirmed = _confirm([load_step(file) for file in files], job, out, err)
+    confirmed = _confirm(steps, job, out, err)
     if confirmed is None:
         return False
     for file, each in zip(files, confirmed, strict=True):

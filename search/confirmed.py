@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from drill_models.backend import Environment
+from drill_models.backend import DeviceName, EngineName, Environment, PrecisionName
 from drill_models.json_lines import append_line, read_lines
 from drill_models.part import Part, Text
 from drill_models.result import EpochRecord
@@ -20,9 +19,9 @@ class RunKey(Part):
     """What a run's figures depend on, but for its seed."""
 
     recipe: str = Field(pattern="^[0-9a-f]{64}$", description="`Step.digest`: a changed step is another one.")
-    device: Literal["cpu", "cuda"]
-    engine: Literal["native", "torch"]
-    precision: Literal["fp32", "bf16"]
+    device: DeviceName
+    engine: EngineName
+    precision: PrecisionName
     torch: Text
     version: Text = Field(description="Of this package.")
 

@@ -12,7 +12,7 @@ from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError, StudyError
 from drill_models.result import Result
-from drill_models.run import recorded_run
+from drill_models.run import recorded_run, with_verdict
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
 from search import attrs
@@ -42,7 +42,7 @@ def export_best(study: optuna.Study, out: Path | None = None) -> Path:
 
 def _with_older_verdict(step: Step, path: Path) -> Step:
     """The step, with the verdict that its file has of the same recipe, if the study has none."""
-    if step.verdict is not None or step.result is None or not path.is_file():
+    if step.verdict is not None or not path.is_file():
         return step
     try:
         verdict = load_step(path).verdict
@@ -50,7 +50,7 @@ def _with_older_verdict(step: Step, path: Path) -> Step:
         return step  # it is no step, and is replaced as asked
     if verdict is None or verdict.recipe != step.digest:
         return step
-    return step.model_copy(update={"result": step.result.model_copy(update={"verdict": verdict})})
+    return with_verdict(step, verdict)
 
 
 def step_file(study_name: str, trial: int | None = None) -> Path:

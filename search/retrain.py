@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from drill_models.backend import Backend
-from drill_models.count import count
 from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
-from drill_models.result import Caveat, EpochRecord, Result, Run
-from drill_models.run import load, recorded_run
+from drill_models.result import Caveat, EpochRecord, Run
+from drill_models.run import load, recorded_run, result_of
 from drill_models.step import Step
 from search.several import seed_range, train_all
 from search.tasks import Task
@@ -60,7 +59,7 @@ def retrain(
     resolved = resolve(step.dataset, source)
     on_data(resolved)
     data = load(resolved, full=full)
-    old = step.result or Result(n_params=count(step.model).n_params)
+    old = result_of(step)
     if seed is None:
         seed = old.run.seed if old.run is not None else 0
     chosen = seed_range(seed, seeds)

@@ -20,7 +20,6 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError
-from drill_models.networks import Network
 from drill_models.result import EpochRecord
 from drill_models.step import Augment, Recipe
 from drill_models.train import Diverged, Interrupted, train
@@ -43,13 +42,7 @@ def record(epoch: int, accuracy: float = 0.5) -> EpochRecord:
 
 
 def pretend(
-    recipe: Recipe,
-    data: ResidentData,
-    *,
-    seed: int,
-    backend: Backend,
-    should_stop: Callable[[], bool],
-    keep: Callable[[Network], None],
+    recipe: Recipe, data: ResidentData, *, should_stop: Callable[[], bool], **others: object
 ) -> Iterator[EpochRecord]:
     """Trains nothing; asks before each epoch whether to stop, as training does before each batch."""
     for epoch in range(1, recipe.training.epochs + 1):
@@ -246,15 +239,7 @@ def test_in_this_process_an_epoch_a_call(few_digits: ResidentData, small_recipe:
 
 def test_outcomes_of_a_task(few_digits: ResidentData, small_recipe: Recipe) -> None:
     def raising(error: Exception) -> Event:
-        def trainer(
-            recipe: Recipe,
-            data: ResidentData,
-            *,
-            seed: int,
-            backend: Backend,
-            should_stop: Callable[[], bool],
-            keep: Callable[[Network], None],
-        ) -> Iterator[EpochRecord]:
+        def trainer(recipe: Recipe, data: ResidentData, **others: object) -> Iterator[EpochRecord]:
             yield record(1)
             raise error
 
