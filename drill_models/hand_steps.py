@@ -1,22 +1,18 @@
 """The hand steps that travel with the package: 23 published steps on five ladders."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from drill_models.errors import StepError
+from drill_models.shipped import shipped
 from drill_models.step import Step
 from drill_models.step_io import load_step
 
-
-def folder() -> Path:
-    """Where the hand steps lie: inside an installed package, or in `studies/drills` of a checkout."""
-    packaged = Path(__file__).parent / "drills"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "studies" / "drills"
+FOLDER = "drills"
 
 
 def ladders() -> tuple[str, ...]:
     """Names of the ladders, sorted."""
-    return tuple(sorted(path.name for path in folder().iterdir() if path.is_dir()))
+    return tuple(sorted(path.name for path in shipped(FOLDER).iterdir() if path.is_dir()))
 
 
 def ladder(name: str) -> tuple[Step, ...]:
@@ -27,7 +23,7 @@ def ladder(name: str) -> tuple[Step, ...]:
     """
     if name not in ladders():
         raise StepError(f"there is no ladder {name!r}; ladders are {', '.join(ladders())}")
-    files = sorted((folder() / name).glob("*.yaml"), key=lambda path: int(path.stem))
+    files = sorted((shipped(FOLDER) / name).glob("*.yaml"), key=lambda path: int(path.stem))
     return tuple(load_step(path) for path in files)
 
 

@@ -276,6 +276,11 @@ class Augment(Part):
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255, description="Grey level, 0 to 255.")
 
+    @property
+    def changes(self) -> bool:
+        """Whether any image comes out other than it went in."""
+        return bool(self.rotation or self.translation or self.scale or self.shear)
+
 
 class TrainConfig(Part):
     """How a network is trained: cross-entropy, batches shuffled anew each epoch, last short batch kept."""

@@ -54,11 +54,15 @@ def _epochs(n: int) -> str:
     return f"{n} epoch{'s' if n != 1 else ''}"
 
 
-def noise_sentence(accuracy: float, n_images: int) -> str:
-    """How far one run can be off."""
+def noise_sentence(accuracy: float, n_images: int, runs: int) -> str:
+    """How far the mean of so many runs can be off."""
     error = math.sqrt(accuracy * (1 - accuracy) / n_images)
+    which = (
+        "One run with one seed, the best of its study:"
+        if runs == 1
+        else f"One of the best of its study, {runs} runs:"
+    )
     return (
-        f"One run with one seed, the best of its study: its value has a standard error of about {error:.2%} on "
-        f"{n_images:,} validation images and is optimistic, because it was chosen by that value. The test "
-        f"set was not used."
+        f"{which} its value has a standard error of about {error:.2%} on {n_images:,} validation images and is "
+        f"optimistic, because it was chosen by that value. The test set was not used."
     )

@@ -1,4 +1,4 @@
-"""Hand steps as the first trials of a study."""
+"""The first trials of a study: hand steps, and starting points made small enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ import optuna
 from optuna.trial import TrialState
 
 from drill_models.step import Step
-from search.attrs import BASELINE, EPOCHS, N_PARAMS, OVER_BUDGET, REPORTED
+from search.attrs import BASELINE, EPOCHS, N_PARAMS, OVER_BUDGET, REPORTED, START
 from search.constraints import with_constraints
+from search.history import point_of
 from spaces.budget import Budget
+from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
+from spaces.skeletons import fits_some
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,34 @@ def seed_baselines(
             study.add_trial(trial)
             over.append(step.name)
     return Seeded(tuple(queued), tuple(over))
+
+
+def seed_starts(
+    study: optuna.Study, steps: Sequence[Step], space: DrillSpace, budgets: Sequence[Budget]
+) -> tuple[str, ...]:
+    """Queues starting points, made just small enough for each budget; returns the names of those queued now.
+
+    One that comes out as another trial's network and training is left out, and so is a budget that no network
+    keeps. Each is queued once a study.
+    """
+    trials = study.get_trials(deepcopy=False)
+    present = {trial.user_attrs.get(START) for trial in trials}
+    known = BudgetedSpace(space, budgets[0])
+    points = (point_of(trial) for trial in trials)
+    seen = {known.identity(point) for point in points if point.keys() >= space.distributions.keys()}
+    queued = []
+    for budget in budgets:
+        if not fits_some(space.skeletons, budget, space.num_classes):
+            continue
+        for step in steps:
+            name = step.name if len(budgets) == 1 else f"{step.name}/{budget.max_params}"
+            if name in present:
+                continue
+            point = space.shrink(space.encode(step.recipe), budget)
+            identity = known.identity(point)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            study.enqueue_trial(point, user_attrs={START: name})
+            queued.append(name)
+    return tuple(queued)

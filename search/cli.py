@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
-from search.names import PRUNER_NAMES, SAMPLER_NAMES
+from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
@@ -54,6 +54,12 @@ Storage = Annotated[
     str | None,
     typer.Option("--storage", help="Database URL. Default: the last one used, else SQLite in ./studies."),
 ]
+SearchStorage = Annotated[
+    str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
+]
+SearchStudy = Annotated[
+    str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
+]
 StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study. Default: the last one used.")]
 
 
@@ -83,20 +89,30 @@ def search(
     sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
     pruner: Annotated[
         str,
-        typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}. Gentle looks from epoch 5 on and needs 4 peers."),
-    ] = "gentle",
+        typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}."),
+    ] = "forecast",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help=f"One of {', '.join(OBJECTIVE_NAMES)}: the best within the budget, or the best of every size."
+        ),
+    ] = "accuracy",
+    starts: Annotated[
+        bool, typer.Option("--starts/--no-starts", help="Train the package's starting points, after hand steps.")
+    ] = True,
+    finalists: Annotated[
+        int | None,
+        typer.Option(min=0, help="So many of the best train again at the end. Default: trials / 20, up to 5."),
+    ] = None,
+    finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
     workers: Workers = None,
-    storage: Annotated[
-        str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
-    ] = None,
-    study: Annotated[
-        str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
-    ] = None,
+    storage: SearchStorage = None,
+    study: SearchStudy = None,
     to: Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")] = None,
 ) -> None:
     """Search small CNNs under a hard parameter budget.
@@ -135,6 +151,10 @@ def search(
         skeletons=skeleton or [],
         sampler=sampler,
         pruner=pruner,
+        objective=objective,
+        starts=starts,
+        finalists=finalists,
+        finalist_seeds=finalist_seeds,
         timeout=timeout,
         seed=seed,
         storage=storage,
@@ -316,17 +336,81 @@ def schema(
 
 @app.command()
 def export(
+    at_most: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Instead the most accurate with at most so many parameters; repeatable."),
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--front", help="Instead every network that none with as few parameters beats.")
+    ] = False,
     storage: Storage = None,
     study: StudyName = None,
     to: Out = None,
 ) -> None:
-    """Write the best trial of a study as step 6."""
-    from search.export import export_best
+    """Write the best trial of a study as step 6, or others of its front, each into a file of its own."""
+    from search.export import export_best, export_front
     from search.reading import open_to_read
 
+    several = whole or at_most
+    if several and (to is not None or (whole and at_most)):
+        raise DrillError("--front, --at-most and --out do not go together")
     with open_to_read(storage, study) as loaded:
-        path = export_best(loaded, to)
-    out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+        paths = export_front(loaded, at_most or ()) if several else [export_best(loaded, to)]
+    for path in paths:
+        out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def frontier(
+    target: Annotated[float, typer.Option(help="Accuracy to hold, a fraction.")] = 0.994,
+    budget: Annotated[int, typer.Option(min=1, max=10**9, help="Trainable parameters, at most.")] = 10_000,
+    trials: Annotated[int, typer.Option(min=1, help="Networks to train in total, as in a search.")] = 100,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Epochs of a trial.")] = 15,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="With so many seeds must it hold.")] = 3,
+    dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASET_NAMES)}.")] = "mnist",
+    data: Data = None,
+    offline: Offline = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    storage: SearchStorage = None,
+    study: SearchStudy = None,
+    to: Out = None,
+) -> None:
+    """Find the smallest network that holds a target on the validation images.
+
+    Searches with --objective pareto, or goes on with that search; then trains the smallest candidates of its front
+    again, until one holds the target with every seed, and writes it as step 6. The test set is not read.
+    """
+    from search.options import search_config, training_options
+
+    config = search_config(
+        budget=budget,
+        trials=trials,
+        epochs=epochs,
+        target=target,
+        dataset=dataset,
+        training=training_options(
+            data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
+        ),
+        objective="pareto",
+        finalists=0,
+        seed=seed,
+        storage=storage,
+        study=study,
+    )
+    from drill_models.yaml_io import check_writable
+    from search.early import check_early
+
+    check_early(config)
+    if to is not None:
+        check_writable(to)
+    from search.frontier_job import run_frontier_job
+
+    if not run_frontier_job(config, seeds, to, out, err, sys.argv):
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

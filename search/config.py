@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.datasets import DatasetName
-from search.names import PrunerName, SamplerName
+from search.names import ObjectiveName, PrunerName, SamplerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
 
@@ -52,7 +52,12 @@ class SearchConfig:
         seed: Decides proposals and trainings.
         sampler: What proposes.
         pruner: What stops weak trials.
+        objective: The highest accuracy, or every trade of accuracy against parameters.
         baselines: Hand steps that come first: ladders (`a-runs`) and single steps (`b-cyclic/5`).
+        starts: Whether the package's starting points follow, made as small as the budget asks.
+        finalists: So many of the best trials are trained again at the end, with other seeds;
+            None for a twentieth of the trials, at most 5.
+        finalist_seeds: How many other seeds.
         skeletons: Those of the package and the user's own.
         storage: SQLAlchemy URL, or None for SQLite under `./studies`.
         study: Name of the study, or None for one that says data set, budget and space.
@@ -70,8 +75,12 @@ class SearchConfig:
     timeout: float | None = None
     seed: int = 0
     sampler: SamplerName = "tpe"
-    pruner: PrunerName = "gentle"
+    pruner: PrunerName = "forecast"
+    objective: ObjectiveName = "accuracy"
     baselines: tuple[str, ...] = DEFAULT_BASELINES
+    starts: bool = True
+    finalists: int | None = None
+    finalist_seeds: int = 2
     storage: str | None = None
     study: str | None = None
     out: Path | None = None

@@ -1,6 +1,7 @@
 """What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -13,7 +14,8 @@ from rich.text import Text
 from drill_models.resolve import Resolved
 from drill_models.result import EpochRecord
 from search import attrs
-from search.history import Tally, ranked, tally
+from search.finalists import Rerun
+from search.history import Tally, accuracy_of, ranked, tally
 from search.session import Opened
 from search.storage import shown
 from search.tables import percent, small_data_box
@@ -99,8 +101,20 @@ class SearchDisplay:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
+        if opened.started:
+            self.notice(f"then starting points: {', '.join(opened.started)}")
         self._read()
         self._refresh()
+
+    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        """The best trials are now trained again, with so many other seeds."""
+        names = ", ".join(trial_name(trial) for trial in trials)
+        self.notice(f"the best {len(trials)} again, with {seeds} other seeds: {names}")
+
+    def rerun(self, rerun: Rerun) -> None:
+        """One of them has been."""
+        first = percent(accuracy_of(rerun.trial))
+        self.notice(f"trial {trial_name(rerun.trial)} again: {percent(rerun.value)} (at first {first})")
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
@@ -131,11 +145,11 @@ class SearchDisplay:
         epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
-                text = f"{percent(trial.value)} after {epochs} epochs"
+                text = f"{percent(accuracy_of(trial))} after {epochs} epochs"
                 if self._best is not None and self._best.number == trial.number:
                     text += "  best so far"
             case TrialState.PRUNED:
-                text = f"stopped at {percent(trial.value)} after {epochs} epochs"
+                text = f"stopped at {percent(records[-1].val_accuracy if records else None)} after {epochs} epochs"
             case _:
                 text = "failed"
         reason = trial.user_attrs.get(attrs.REASON)
@@ -183,9 +197,9 @@ class SearchDisplay:
         best = self._best
         if best is None:
             return Text("best    none complete yet")
-        verdict = "at" if best.value is not None and best.value >= self._target else "below"
+        verdict = "at" if accuracy_of(best) >= self._target else "below"
         return Text(
-            f"best    trial {trial_name(best)}: {percent(best.value)} with "
+            f"best    trial {trial_name(best)}: {percent(accuracy_of(best))} with "
             f"{best.user_attrs[attrs.N_PARAMS]:,} parameters, {verdict} the target of {percent(self._target)}"
         )
 

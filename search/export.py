@@ -1,5 +1,6 @@
 """Step 6: the best trial of a study as a step file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, T
 from drill_models.step_io import load_step, save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
-from search.history import baselines, best, curve, ranked, recipe_of, tally
+from search.history import accuracy_of, baselines, best, curve, front, ranked, recipe_of, standings, tally
 from search.retrain import SMALL_DATA
 from search.study import StudySettings, kept_verdict, read_settings, read_space
 from spaces.drill import DrillSpace
@@ -40,6 +41,41 @@ def export_best(study: optuna.Study, out: Path | None = None) -> Path:
     return path
 
 
+def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]:
+    """Writes trials of the front as step files named by their parameters; returns where.
+
+    Args:
+        study: To read.
+        at_most: For each number the most accurate network with at most so many parameters; without any, every
+            network of the front.
+
+    Raises:
+        DrillError: No complete trial is as small, or a file cannot be written.
+    """
+    best(study)  # refuses a study without a complete trial
+    points = front(study)
+    chosen = points if not at_most else [_within(points, limit) for limit in at_most]
+    paths = []
+    for trial in {trial.number: trial for trial in chosen}.values():
+        path = numbered_file(study.study_name, trial)
+        save_step(path, _with_older_verdict(step_six(study, trial), path))
+        paths.append(path)
+    return paths
+
+
+def _within(points: Sequence[FrozenTrial], limit: int) -> FrozenTrial:
+    """The last of the front's trials, fewest parameters first, that has at most so many.
+
+    Raises:
+        StudyError: None has.
+    """
+    fitting = [trial for trial in points if trial.user_attrs[attrs.N_PARAMS] <= limit]
+    if not fitting:
+        least = points[0].user_attrs[attrs.N_PARAMS]
+        raise StudyError(f"no complete trial has at most {limit:,} parameters; the smallest has {least:,}")
+    return fitting[-1]
+
+
 def _with_older_verdict(step: Step, path: Path) -> Step:
     """The step, with the verdict that its file has of the same recipe, if the study has none."""
     if step.verdict is not None or not path.is_file():
@@ -56,7 +92,16 @@ def _with_older_verdict(step: Step, path: Path) -> Step:
 def step_file(study_name: str, trial: int | None = None) -> Path:
     """Where a study's best is written, or one of its trials."""
     which = "" if trial is None else f"-trial{trial}"
-    return FOLDER / f"{study_name.replace('/', '_')}{which}.yaml"
+    return FOLDER / f"{_file_name(study_name)}{which}.yaml"
+
+
+def numbered_file(study_name: str, trial: FrozenTrial) -> Path:
+    """Where a network of a front is written: named by its parameters."""
+    return FOLDER / f"{_file_name(study_name)}-{trial.user_attrs[attrs.N_PARAMS]}.yaml"
+
+
+def _file_name(study_name: str) -> str:
+    return study_name.replace("/", "_")
 
 
 def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
@@ -99,19 +144,23 @@ def _analysis(
 ) -> str:
     counts = tally(study)
     records = curve(trial)
-    assert trial.value is not None
+    standing = standings(study)[trial.number]
     n_params = count(recipe.model).n_params
     place = next((i for i, t in enumerate(ranked(study), start=1) if t.number == trial.number), None)
     which = "Best" if place == 1 else f"Number {place}"
     sentences = [
         f"{which} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
-        f"{trial.value:.2%} with {n_params:,} of {settings.max_params:,} parameters."
+        f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
+    if standing.runs > 1:
+        sentences.append(
+            f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}; by that it was chosen."
+        )
     hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
     if hand:
         theirs = recipe_of(hand[0], space, settings.epochs)
         name = (
-            f"{hand[0].user_attrs[attrs.BASELINE]} ({hand[0].value:.2%} here with "
+            f"{hand[0].user_attrs[attrs.BASELINE]} ({accuracy_of(hand[0]):.2%} here with "
             f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
         )
         if recipe == theirs:
@@ -123,7 +172,7 @@ def _analysis(
     sentences.append(fit_sentence(records, settings.target))
     sentences.append(target_sentence(records, settings.target))
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
-    sentences.append(noise_sentence(trial.value, n_images))
+    sentences.append(noise_sentence(standing.mean, n_images, standing.runs))
     return " ".join(sentences)
 
 

@@ -68,14 +68,47 @@ def tally(study: optuna.Study) -> Tally:
     )
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a complete trial's accuracy.
+
+    Attributes:
+        mean: Over its own run and those with other seeds.
+        runs: How many those are.
+    """
+
+    mean: float
+    runs: int
+
+
+def standings(study: optuna.Study) -> dict[int, Standing]:
+    """Of each complete trial, by number."""
+    again = reruns(study)
+    found = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        values = [accuracy_of(trial), *again.get(trial.number, {}).values()]
+        found[trial.number] = Standing(sum(values) / len(values), len(values))
+    return found
+
+
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that keep every constraint, best value first."""
+    """Complete trials that keep every constraint, best first.
+
+    Those that were trained with other seeds too come before all others, by their mean: the best value of many
+    single runs is mostly luck.
+    """
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if all(value <= 0 for value in trial.constraints.values())
     ]
-    return sorted(trials, key=lambda trial: (-_value(trial), trial.number))
+    stand = standings(study)
+
+    def place(trial: FrozenTrial) -> tuple[bool, float, int]:
+        standing = stand[trial.number]
+        return standing.runs == 1, -standing.mean, trial.number
+
+    return sorted(trials, key=place)
 
 
 def best(study: optuna.Study) -> FrozenTrial:
@@ -88,6 +121,23 @@ def best(study: optuna.Study) -> FrozenTrial:
     if not trials:
         raise StudyError(f"study {study.study_name} has no complete trial yet")
     return trials[0]
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """The complete trials that no other beats in accuracy with as few parameters; fewest parameters first.
+
+    Accuracy is the mean where a trial was trained with several seeds.
+    """
+    stand = standings(study)
+
+    def size_then_accuracy(trial: FrozenTrial) -> tuple[int, float]:
+        return trial.user_attrs[attrs.N_PARAMS], -stand[trial.number].mean
+
+    found: list[FrozenTrial] = []
+    for trial in sorted(ranked(study), key=size_then_accuracy):
+        if not found or stand[trial.number].mean > stand[found[-1].number].mean:
+            found.append(trial)
+    return found
 
 
 def baselines(study: optuna.Study) -> list[FrozenTrial]:
@@ -111,6 +161,35 @@ def curve(trial: FrozenTrial) -> tuple[EpochRecord, ...]:
     return tuple(EpochRecord.model_validate(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
 
 
+def keep_rerun(study: optuna.Study, number: int, seed: int, records: list[EpochRecord]) -> float | None:
+    """Keeps the curve of a trial's training with another seed; returns its value, None where it has none."""
+    study.set_user_attr(f"{attrs.RERUN}:{number}:{seed}", pack_curve(records))
+    return value_of(records) if records else None
+
+
+def reruns(study: optuna.Study) -> dict[int, dict[int, float]]:
+    """Values of the trainings with other seeds: of each trial, by number, of each seed.
+
+    A training that diverged counts as no better than guessing.
+    """
+    column = _COLUMNS.index("val_accuracy")
+    found: dict[int, dict[int, float]] = {}
+    for key, rows in study.user_attrs.items():
+        kind, _, rest = key.partition(":")
+        if kind == attrs.RERUN:
+            number, _, seed = rest.partition(":")
+            value = last_three_mean([row[column] for row in rows]) if rows else 0.0
+            found.setdefault(int(number), {})[int(seed)] = value
+    return found
+
+
+def packed_figures(trial: FrozenTrial) -> tuple[list[float], list[float]]:
+    """Held-out accuracy and loss after each epoch that a trial ran."""
+    accuracy, loss = _COLUMNS.index("val_accuracy"), _COLUMNS.index("val_loss")
+    rows: list[list[float]] = trial.user_attrs.get(attrs.CURVE, [])
+    return [row[accuracy] for row in rows], [row[loss] for row in rows]
+
+
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
     """A trial's point, also where it is queued and not yet asked for."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
@@ -132,6 +211,6 @@ def value_of(records: list[EpochRecord]) -> float:
     return last_three_mean([record.val_accuracy for record in records])
 
 
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
+def accuracy_of(trial: FrozenTrial) -> float:
+    """The value of a complete trial, whatever else its study weighs against it."""
+    return float(trial.values[0])

@@ -11,7 +11,7 @@ from search.history import baselines, ranked, tally
 from search.interrupt import stop_on_signals
 from search.session import Outcome, search
 from search.storage import parse, shown, storage_errors
-from search.trial_tables import baseline_table, best_table
+from search.trial_tables import baseline_table, best_table, front_table
 
 
 def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequence[str]) -> bool:
@@ -61,7 +61,7 @@ def _summary(outcome: Outcome, out: Console) -> None:
     study = outcome.opened.study
     counts = tally(study)
     if ranked(study):
-        out.print(best_table(study))
+        out.print(best_table(study) if len(study.directions) == 1 else front_table(study))
     if baselines(study):
         out.print(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
@@ -73,5 +73,9 @@ def _summary(outcome: Outcome, out: Console) -> None:
     )
     if outcome.finished and counts.trained < outcome.trials:
         out.print(f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on")
+    if len(study.directions) > 1 and outcome.finished:
+        out.print(
+            "drill-search export --front writes each of these, --at-most 3000 the best with so many parameters"
+        )
     if outcome.exported is not None:
         out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True, markup=False)

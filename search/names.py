@@ -7,8 +7,11 @@ from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 SamplerName = Literal["tpe", "nsga2", "cmaes", "gp", "random"]
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 
-PrunerName = Literal["gentle", "percentile", "median", "hyperband", "none"]
+PrunerName = Literal["forecast", "gentle", "percentile", "median", "hyperband", "none"]
 PRUNER_NAMES: tuple[PrunerName, ...] = get_args(PrunerName)
+
+ObjectiveName = Literal["accuracy", "pareto"]
+OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
 DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)
 ENGINE_OPTIONS: tuple[EngineOption, ...] = get_args(EngineOption)

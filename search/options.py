@@ -10,7 +10,14 @@ from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.yaml_io import check_writable
 from search.config import DEFAULT_BASELINES, SearchConfig, TrainingOptions
-from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import (
+    DEVICE_OPTIONS,
+    ENGINE_OPTIONS,
+    OBJECTIVE_NAMES,
+    PRECISION_OPTIONS,
+    PRUNER_NAMES,
+    SAMPLER_NAMES,
+)
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
 
@@ -57,17 +64,21 @@ def search_config(
     target: float,
     dataset: str,
     training: TrainingOptions,
-    max_macs: int | None,
-    max_activations: int | None,
-    baselines: Sequence[str] | None,
-    skeletons: Sequence[Path],
-    sampler: str,
-    pruner: str,
-    timeout: float | None,
-    seed: int,
-    storage: str | None,
-    study: str | None,
-    out: Path | None,
+    max_macs: int | None = None,
+    max_activations: int | None = None,
+    baselines: Sequence[str] | None = None,
+    skeletons: Sequence[Path] = (),
+    sampler: str = "tpe",
+    pruner: str = "forecast",
+    objective: str = "accuracy",
+    starts: bool = True,
+    finalists: int | None = None,
+    finalist_seeds: int = 2,
+    timeout: float | None = None,
+    seed: int = 0,
+    storage: str | None = None,
+    study: str | None = None,
+    out: Path | None = None,
 ) -> SearchConfig:
     """The settings of a search, from what was typed.
 
@@ -96,6 +107,10 @@ def search_config(
         seed=seed,
         sampler=one_of("--sampler", sampler, SAMPLER_NAMES),
         pruner=one_of("--pruner", pruner, PRUNER_NAMES),
+        objective=one_of("--objective", objective, OBJECTIVE_NAMES),
+        starts=starts,
+        finalists=finalists,
+        finalist_seeds=finalist_seeds,
         baselines=chosen,
         storage=storage,
         study=study,
@@ -103,8 +118,26 @@ def search_config(
         # The user's own come last.
         own_skeletons=tuple(skeleton.name for skeleton in loaded[len(loaded) - len(skeletons) :]),
     )
+    if config.objective == "pareto":
+        _check_pareto(config)
     check_budget(config.skeletons, config.budget, dataset_facts(name).num_classes)
     return config
+
+
+def _check_pareto(config: SearchConfig) -> None:
+    """Checks that sampler and pruner can handle two values.
+
+    Raises:
+        DrillError: One of them cannot.
+    """
+    if config.sampler == "cmaes":
+        raise DrillError(
+            "--sampler cmaes knows one value only; with --objective pareto use tpe, nsga2, gp or random"
+        )
+    if config.pruner not in ("forecast", "none"):
+        raise DrillError(
+            f"--pruner {config.pruner} knows one value only; with --objective pareto use forecast or none"
+        )
 
 
 def check_confirm(files: Sequence[Path], top: int, out: Path | None, *, study: bool) -> None:

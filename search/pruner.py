@@ -1,10 +1,8 @@
-"""How a trial is stopped early: gently, and compared with its like.
+"""How a trial is stopped early: compared with its like.
 
 Optuna's percentile pruners compare all trials at the same step, so a OneCycle trial looks bad at
-mid-schedule, where its rate is highest, beside one whose rate has already fallen. Here the peers of a
-trial are those with the same schedule; without enough of them, only what is worse than every complete
-trial is stopped. In Optuna's own benchmark (pull request 2906) gentle pruning won over none, over the
-median and over Hyperband.
+mid-schedule, where its rate is highest, beside one whose rate has already fallen. Here trials with the
+same schedule say most about each other. `tests/benchmarks/pruners.py` replays every pruner on recorded curves.
 """
 
 from optuna.pruners import (
@@ -17,7 +15,15 @@ from optuna.pruners import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search import attrs
+from search.forecast import Curve, Finished, Forecaster, log_error
+from search.history import packed_figures
 from search.names import PrunerName
+
+CAUTION = 1.5
+"""Standard deviations by which the forecast pruner is optimistic."""
+MIN_COMPLETE = 5
+"""Complete trials that the forecast pruner needs."""
 
 WARMUP = 4
 """Epochs before the gentle pruner looks at a trial."""
@@ -79,9 +85,60 @@ class GentlePruner(BasePruner):
         return len(complete) >= self._min_peers and mine < min(complete)
 
 
+class ForecastPruner(BasePruner):
+    """Stops a trial that will not come near the best, as far as the curves of complete trials can tell.
+
+    Where a trial will end is forecast from its accuracy and loss. It is stopped when even an optimistic forecast,
+    `caution` standard deviations better than the likeliest, is worse than the best that a complete trial with at
+    most as many parameters has reached: so it also serves a study of accuracy against parameters, which
+    Optuna's own pruners do not. Hand steps are never stopped.
+
+    Args:
+        caution: Standard deviations.
+        min_complete: Complete trials that are needed before any trial is stopped.
+        warmup: Epochs before a trial is looked at.
+        forecaster: What forecasts.
+    """
+
+    def __init__(
+        self,
+        *,
+        caution: float = CAUTION,
+        min_complete: int = MIN_COMPLETE,
+        warmup: int = 1,
+        forecaster: Forecaster | None = None,
+    ) -> None:
+        self._caution = caution
+        self._min_complete = min_complete
+        self._warmup = warmup
+        self._forecaster = forecaster or Forecaster()
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial after its last epoch; its curve is in its attributes."""
+        mine = _curve(trial)
+        if len(mine.accuracies) <= self._warmup or attrs.BASELINE in trial.user_attrs:
+            return False
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        finished = [Finished(_curve(other), other.values[0]) for other in complete]
+        n_params = trial.user_attrs[attrs.N_PARAMS]
+        rivals = [other.values[0] for other in complete if other.user_attrs[attrs.N_PARAMS] <= n_params]
+        if len(finished) < self._min_complete or not rivals:
+            return False
+        forecast = self._forecaster.forecast(mine, finished)
+        return forecast.mean - self._caution * forecast.std > log_error(max(rivals))
+
+
+def _curve(trial: FrozenTrial) -> Curve:
+    accuracies, losses = packed_figures(trial)
+    epochs: int = trial.user_attrs[attrs.EPOCHS]
+    return Curve(trial.params["schedule"], epochs, accuracies, losses)
+
+
 def make_pruner(name: PrunerName, epochs: int) -> BasePruner:
-    """The pruner of that name for trials of so many epochs; all but `gentle` and `none` are Optuna's own."""
+    """The pruner of that name for trials of so many epochs; all but `forecast` and `gentle` are Optuna's own."""
     match name:
+        case "forecast":
+            return ForecastPruner()
         case "gentle":
             return GentlePruner()
         case "percentile":

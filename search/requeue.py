@@ -6,7 +6,16 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attrs
 from search.history import point_of
 
-_KEPT = (attrs.BASELINE, attrs.REPORTED, attrs.EPOCHS, attrs.N_PARAMS, attrs.SEED, attrs.CRASHES, attrs.KILLS)
+_KEPT = (
+    attrs.BASELINE,
+    attrs.START,
+    attrs.REPORTED,
+    attrs.EPOCHS,
+    attrs.N_PARAMS,
+    attrs.SEED,
+    attrs.CRASHES,
+    attrs.KILLS,
+)
 """What a point's next trial takes over."""
 
 

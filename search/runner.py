@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from drill_models.result import EpochRecord
 from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
-from search.history import epochs_of, pack_curve, tally, value_of
+from search.history import pack_curve, tally, value_of
 from search.requeue import requeue
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task
 from search.workers import Executor
@@ -71,6 +72,11 @@ class Job:
     trials: int
     seed: int
     timeout: float | None = None
+
+    @property
+    def several_values(self) -> bool:
+        """Whether a trial's values are accuracy and parameters, instead of accuracy alone."""
+        return len(self.study.directions) > 1
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
@@ -143,7 +149,8 @@ class _Sitting:
         excess = job.budget.excess(job.space.model(trial.params))
         n_params = excess["n_params"] + job.budget.max_params
         seed = trial.user_attrs.get(attrs.SEED, job.seed + trial.number)
-        for key, value in ((attrs.SEED, seed), (attrs.N_PARAMS, n_params)):
+        epochs = trial.user_attrs.get(attrs.EPOCHS, job.epochs)
+        for key, value in ((attrs.SEED, seed), (attrs.N_PARAMS, n_params), (attrs.EPOCHS, epochs)):
             trial.set_user_attr(key, value)
         set_constraints(trial, excess)
         if max(excess.values()) > 0:
@@ -154,12 +161,10 @@ class _Sitting:
             self._failures = 0
             self._watcher.ended(_frozen(job.study, trial.number))
             return
-        frozen = _frozen(job.study, trial.number)
-        epochs = epochs_of(frozen, job.epochs)
         self.running[trial.number] = _Running(trial, epochs)
         recipe = job.space.decode(trial.params, epochs=epochs)
         self._executor.submit(Task(key=trial.number, recipe=recipe, seed=seed))
-        self._watcher.started(frozen, n_params, epochs)
+        self._watcher.started(_frozen(job.study, trial.number), n_params, epochs)
 
     def take(self, event: Event) -> None:
         """Does what an event calls for.
@@ -215,11 +220,30 @@ class _Sitting:
     def _epoch(self, running: _Running, record: EpochRecord) -> None:
         number = running.trial.number
         running.records.append(record)
-        running.trial.report(record.val_accuracy, record.epoch)
+        if not self._job.several_values:
+            running.trial.report(record.val_accuracy, record.epoch)
         self._watcher.epoch(number, record)
-        if record.epoch < running.epochs and running.trial.should_prune():
+        if record.epoch < running.epochs and self._hopeless(running):
             self._executor.stop(number)
             self._end(running, TrialState.PRUNED)
+
+    def _hopeless(self, running: _Running) -> bool:
+        """Whether the pruner stops a trial.
+
+        It is asked here and not by `Trial.should_prune`, which refuses studies of several values, and it is given
+        the whole curve, of which Optuna keeps one figure an epoch.
+        """
+        study = self._job.study
+        trial = copy(_frozen(study, running.trial.number))
+        trial.user_attrs = {**trial.user_attrs, attrs.CURVE: pack_curve(running.records)}
+        trial.intermediate_values = {record.epoch: record.val_accuracy for record in running.records}
+        return study.pruner.prune(study, trial)
+
+    def _values(self, running: _Running) -> list[float]:
+        accuracy = value_of(running.records)
+        if not self._job.several_values:
+            return [accuracy]
+        return [accuracy, running.trial.user_attrs[attrs.N_PARAMS]]
 
     def _end(self, running: _Running, state: TrialState, reason: str | None = None) -> None:
         """Tells the study.
@@ -233,7 +257,7 @@ class _Sitting:
             trial.set_user_attr(attrs.ENVIRONMENT, asdict(running.where))
         if reason is not None:
             trial.set_user_attr(attrs.REASON, reason)
-        study.tell(trial, value_of(running.records) if state == TrialState.COMPLETE else None, state=state)
+        study.tell(trial, self._values(running) if state == TrialState.COMPLETE else None, state=state)
         del self.running[trial.number]
         self._trained += 1
         self._watcher.ended(_frozen(study, trial.number))

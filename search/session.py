@@ -1,11 +1,12 @@
 """One sitting of a search, from its settings to the exported step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import optuna
+from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
 from drill_models.backend import Backend
@@ -13,9 +14,12 @@ from drill_models.data import validation_data
 from drill_models.device import default_workers, resolve_backend
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
-from search.baselines import Seeded, seed_baselines
+from drill_models.starting_points import all_starts
+from drill_models.train import Interrupted
+from search.baselines import Seeded, seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best
+from search.finalists import Rerun, default_finalists, finalists, train_again
 from search.history import ranked, tally
 from search.last_used import remember
 from search.pruner import make_pruner
@@ -24,10 +28,14 @@ from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
 from search.study import StudySettings, open_study, settings_of, study_name
-from search.workers import open_executor
+from search.workers import Executor, open_executor
+from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
 from spaces.skeletons import check_budget
+
+START_SIZES = (1, 3, 9)
+"""Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,7 @@ class Opened:
         settings: What it was made with.
         space: What its points mean.
         seeded: What became of the hand steps just now.
+        started: Starting points that were queued just now.
         requeued: Trials that a dead process had left running, by number.
         already: Networks trained in earlier sittings.
         backend: What trains trials.
@@ -51,6 +60,7 @@ class Opened:
     settings: StudySettings
     space: DrillSpace
     seeded: Seeded
+    started: tuple[str, ...]
     requeued: list[int]
     already: int
     backend: Backend
@@ -69,6 +79,12 @@ class Display(Watcher, Protocol):
     def opened(self, opened: Opened) -> None:
         """The study is there; trials follow."""
 
+    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        """The best trials are now trained again, with so many other seeds."""
+
+    def rerun(self, rerun: Rerun) -> None:
+        """One of them has been."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -77,7 +93,7 @@ class Outcome:
     Attributes:
         finished: False where it was interrupted.
         opened: The study.
-        exported: The step file of the best trial, or None where no trial is complete.
+        exported: The step file of the best trial; None where no trial is complete, or where every size is sought.
         trials: Networks that were to be trained in total.
     """
 
@@ -130,6 +146,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         remember(url, name)
         requeued = requeue_dead(study)
         seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
+        started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
         already = tally(study).trained
         wanted = training.workers or default_workers(backend.device)
         opened = Opened(
@@ -138,6 +155,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             settings=settings,
             space=space,
             seeded=seeded,
+            started=started,
             requeued=requeued,
             already=already,
             backend=backend,
@@ -147,7 +165,10 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         display.opened(opened)
         with open_executor(data, backend, opened.workers, should_stop) as executor:
             finished = run_trials(_job(config, opened), executor, display, should_stop)
-        exported = export_best(study, config.out) if ranked(study) else None
+            if finished and tally(study).trained >= config.trials:
+                finished = _finals(config, opened, executor, display, should_stop)
+        one = config.objective == "accuracy" or config.out is not None
+        exported = export_best(study, config.out) if ranked(study) and one else None
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
 
 
@@ -161,3 +182,34 @@ def _job(config: SearchConfig, opened: Opened) -> Job:
         seed=config.seed,
         timeout=config.timeout,
     )
+
+
+def _start_budgets(config: SearchConfig) -> list[Budget]:
+    """What starting points are made small enough for."""
+    sizes = START_SIZES if config.objective == "pareto" else (1,)
+    return [replace(config.budget, max_params=max(1, config.budget.max_params // size)) for size in sizes]
+
+
+def _finals(
+    config: SearchConfig, opened: Opened, executor: Executor, display: Display, should_stop: Callable[[], bool]
+) -> bool:
+    """Trains the best trials again; returns whether it came to its end."""
+    top = default_finalists(config.trials) if config.finalists is None else config.finalists
+    chosen = finalists(opened.study, top) if config.finalist_seeds else []
+    if not chosen:
+        return True
+    display.finals(chosen, config.finalist_seeds)
+    try:
+        for rerun in train_again(
+            opened.study,
+            chosen,
+            opened.space,
+            seeds=config.finalist_seeds,
+            executor=executor,
+            say=display.notice,
+            should_stop=should_stop,
+        ):
+            display.rerun(rerun)
+    except Interrupted:
+        return False
+    return True

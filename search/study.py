@@ -17,6 +17,7 @@ from drill_models.datasets import DatasetName, dataset_facts
 from drill_models.errors import StudyError
 from drill_models.result import Verdict
 from search.config import DEFAULT_EPOCHS, SearchConfig
+from search.names import ObjectiveName
 from search.storage import open_storage, storage_errors
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
@@ -31,6 +32,7 @@ _OPTIONS = {
     "max_macs": "--max-macs",
     "max_activations": "--max-activations",
     "epochs": "--epochs",
+    "objective": "--objective",
     "space": "the space",
 }
 
@@ -45,6 +47,7 @@ class StudySettings:
         epochs: Epochs of a trial.
         space: Name and version of the space.
         target: Accuracy that it is judged by; may differ between sittings.
+        objective: What its values are.
     """
 
     dataset: DatasetName
@@ -54,6 +57,7 @@ class StudySettings:
     epochs: int
     space: str
     target: float
+    objective: ObjectiveName = "accuracy"
 
     @property
     def budget(self) -> Budget:
@@ -71,12 +75,15 @@ def settings_of(config: SearchConfig, dataset: DatasetName) -> StudySettings:
         epochs=config.epochs,
         space=NAME,
         target=config.target,
+        objective=config.objective,
     )
 
 
 def study_name(settings: StudySettings, own_skeletons: tuple[str, ...] = ()) -> str:
     """A readable name: data set, budget, space, and whatever is not the default."""
     parts = [settings.dataset, str(settings.max_params)]
+    if settings.objective != "accuracy":
+        parts.append(settings.objective)
     if settings.max_macs is not None:
         parts.append(f"{settings.max_macs}macs")
     if settings.max_activations is not None:
@@ -106,7 +113,7 @@ def open_study(
         storage=storage,
         sampler=sampler,
         pruner=pruner,
-        direction="maximize",
+        directions=["maximize", "minimize"] if settings.objective == "pareto" else ["maximize"],
         load_if_exists=True,
     )
     dumps = _dumps(skeletons)
@@ -118,7 +125,7 @@ def open_study(
         study.set_user_attr(SETTINGS, asdict(settings))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(["validation accuracy"])
+            study.set_metric_names(["validation accuracy", "parameters"][: len(study.directions)])
         return study
     _refuse_differences(study, asdict(settings), dumps)
     study.set_user_attr(SETTINGS, asdict(settings))

@@ -7,7 +7,7 @@ from rich.table import Table
 from drill_models.result import EpochRecord
 from search import attrs
 from search.export import chain
-from search.history import baselines, curve, point_of, ranked
+from search.history import accuracy_of, baselines, curve, front, packed_figures, point_of, ranked
 from search.study import read_settings, read_space
 from search.tables import new_table, percent
 from spaces.drill import DrillSpace
@@ -24,6 +24,20 @@ def best_table(study: optuna.Study) -> Table:
     )  # fmt: skip
     space = read_space(study)
     for trial in ranked(study)[:BEST]:
+        table.add_row(*_cells(trial, space))
+    return table
+
+
+def front_table(study: optuna.Study) -> Table:
+    """The networks that no other beats with as few parameters."""
+    dataset = read_settings(study).dataset
+    table = new_table(
+        "trial", "network", "parameters", "value", "best epoch", "epochs",
+        title=f"Best of every size on {dataset} (value: validation accuracy, mean of the last three epochs)",
+        left=2,
+    )  # fmt: skip
+    space = read_space(study)
+    for trial in front(study):
         table.add_row(*_cells(trial, space))
     return table
 
@@ -61,9 +75,9 @@ def _cells(trial: FrozenTrial, space: DrillSpace) -> list[str]:
 
 
 def trial_name(trial: FrozenTrial) -> str:
-    """A trial's number, with the hand step that it is."""
-    baseline = trial.user_attrs.get(attrs.BASELINE)
-    return f"{trial.number}" if baseline is None else f"{trial.number} ({baseline})"
+    """A trial's number, with the hand step or starting point that it is."""
+    name = trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START)
+    return f"{trial.number}" if name is None else f"{trial.number} ({name})"
 
 
 def _value(trial: FrozenTrial) -> str:
@@ -71,9 +85,10 @@ def _value(trial: FrozenTrial) -> str:
         return "over budget"
     match trial.state:
         case TrialState.COMPLETE:
-            return percent(trial.value)
+            return percent(accuracy_of(trial))
         case TrialState.PRUNED:
-            return f"stopped at {percent(trial.value)}"
+            accuracies, _ = packed_figures(trial)
+            return f"stopped at {percent(accuracies[-1] if accuracies else None)}"
         case TrialState.FAIL:
             return "failed"
         case TrialState.RUNNING:

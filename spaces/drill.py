@@ -49,7 +49,7 @@ from spaces.skeletons import (
 )
 from spaces.space import Point
 
-NAME = "drill1"
+NAME = "drill2"
 """Name and version of the space; the number goes up when a dimension or a skeleton changes."""
 
 PLATEAU_PATIENCE = 1
@@ -64,14 +64,16 @@ _DIMENSIONS: dict[str, BaseDistribution] = {
     "rotation": IntDistribution(0, 20),
     "translation": FloatDistribution(0.0, 3.0, step=0.5),
     "scale": FloatDistribution(0.0, 0.15, step=0.01),
+    "shear": IntDistribution(0, 20),
     "interpolation": CategoricalDistribution(("nearest", "bilinear")),
-    "batch_size": CategoricalDistribution((64, 128, 256)),
+    "batch_size": CategoricalDistribution((32, 64, 128, 256)),
     "optimizer": CategoricalDistribution(("sgd", "nesterov", "adam", "adamw")),
     "sgd_lr": FloatDistribution(0.001, 0.5, log=True),
     "momentum": FloatDistribution(0.8, 0.98, step=0.01),
     "adam_lr": FloatDistribution(0.0001, 0.03, log=True),
     "weight_decay": CategoricalDistribution((0.0, 1e-5, 1e-4, 5e-4, 1e-3)),
     "label_smoothing": FloatDistribution(0.0, 0.15, step=0.01),
+    "ema_decay": CategoricalDistribution((0.0, 0.99, 0.999)),
     "schedule": CategoricalDistribution(("none", "step", "exponential", "cosine", "onecycle", "plateau")),
     "step_every": IntDistribution(1, 15),
     "step_gamma": FloatDistribution(0.05, 0.95, step=0.05),
@@ -86,6 +88,7 @@ _UNUSED: Point = {
     "rotation": 0,
     "translation": 0.0,
     "scale": 0.0,
+    "shear": 0,
     "interpolation": "bilinear",
     "sgd_lr": 0.01,
     "momentum": 0.9,
@@ -203,6 +206,7 @@ def _training(point: Mapping[str, Any], epochs: int) -> TrainConfig:
         schedule=_schedule(point),
         augment=_augment(point),
         label_smoothing=round(point["label_smoothing"], 2),
+        ema_decay=point["ema_decay"],
     )
 
 
@@ -242,12 +246,16 @@ def _schedule(point: Mapping[str, Any]) -> Schedule:
 
 
 def _augment(point: Mapping[str, Any]) -> Augment | None:
-    rotation, translation = float(point["rotation"]), round(point["translation"], 1)
-    scale = round(point["scale"], 2)
-    if not (rotation or translation or scale):
-        return None
     how = point["interpolation"]
-    return Augment(rotation=rotation, translation=translation, scale=scale, interpolation=how, fill=_FILL[how])
+    augment = Augment(
+        rotation=float(point["rotation"]),
+        translation=round(point["translation"], 1),
+        scale=round(point["scale"], 2),
+        shear=float(point["shear"]),
+        interpolation=how,
+        fill=_FILL[how],
+    )
+    return augment if augment.changes else None
 
 
 # --- recipe -> point -------------------------------------------------------------------------
@@ -288,6 +296,7 @@ def _training_dimensions(training: TrainConfig) -> Point:
     dimensions: Point = {
         "batch_size": training.batch_size,
         "label_smoothing": training.label_smoothing,
+        "ema_decay": training.ema_decay,
         "weight_decay": training.optimizer.weight_decay,
     }
     match training.optimizer:
@@ -313,6 +322,7 @@ def _training_dimensions(training: TrainConfig) -> Point:
             "rotation": round(training.augment.rotation),
             "translation": training.augment.translation,
             "scale": training.augment.scale,
+            "shear": round(training.augment.shear),
             "interpolation": training.augment.interpolation,
         }
     return dimensions

@@ -21,9 +21,10 @@ def shrink(
 ) -> dict[str, Any]:
     """Keeps a point that fits; else makes it narrower, and only where that is not enough, simpler.
 
-    All widths are multiplied by one factor, the largest that fits, down to the least width. Where even
-    that is too large, the head becomes GAP, then batch norm goes, then the next smaller skeleton is
-    tried, down to the smallest. Every other dimension stays, so that different points stay different.
+    All widths are multiplied by one factor, the largest that fits, down to the least width; then some get
+    back the channel that rounding took. Where even the least is too large, the head becomes GAP, then batch
+    norm goes, then the next smaller skeleton is tried, down to the smallest. Every other dimension stays, so
+    that different points stay different.
 
     Args:
         point: Every dimension of the space.
@@ -48,12 +49,30 @@ def shrink(
                 low = middle
             else:
                 high = middle
-        return _scaled(candidate, names, low)
+        return _refilled(candidate, _scaled(candidate, names, low), names, low, lambda p: budget.admits(model(p)))
     raise ValueError(f"no network of the space keeps {budget}")
 
 
 def _scaled(point: dict[str, Any], names: Sequence[str], factor: float) -> dict[str, Any]:
     return {**point, **{name: max(MIN_WIDTH, int(point[name] * factor)) for name in names}}
+
+
+def _refilled(
+    wide: dict[str, Any],
+    narrow: dict[str, Any],
+    names: Sequence[str],
+    factor: float,
+    fits: Callable[[Mapping[str, Any]], bool],
+) -> dict[str, Any]:
+    """Gives widths the channel back that rounding took, where it fits: those first that lost most.
+
+    Equal widths stay equal, because identity paths hang on that.
+    """
+    for width in sorted({wide[name] for name in names}, key=lambda width: int(width * factor) - width * factor):
+        wider = {**narrow, **{name: narrow[name] + 1 for name in names if wide[name] == width}}
+        if all(wider[name] <= wide[name] for name in names) and fits(wider):
+            narrow = wider
+    return narrow
 
 
 def _simpler(point: dict[str, Any], skeletons: Sequence[Skeleton], num_classes: int) -> Iterator[dict[str, Any]]:

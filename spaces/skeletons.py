@@ -168,15 +168,20 @@ def smallest_model(skeleton: Skeleton, num_classes: int) -> ModelConfig:
     return min(models, key=lambda model: count(model).n_params)
 
 
+def fits_some(skeletons: Sequence[Skeleton], budget: Budget, num_classes: int) -> bool:
+    """Whether some network of the space keeps the budget."""
+    return any(budget.admits(smallest_model(skeleton, num_classes)) for skeleton in skeletons)
+
+
 def check_budget(skeletons: Sequence[Skeleton], budget: Budget, num_classes: int) -> None:
     """Checks that some network of the space keeps the budget.
 
     Raises:
         BudgetError: None does; says the smallest there is.
     """
-    floors = [(budget.excess(smallest_model(s, num_classes)), s.name) for s in skeletons]
-    if any(max(excess.values()) <= 0 for excess, _ in floors):
+    if fits_some(skeletons, budget, num_classes):
         return
+    floors = [(budget.excess(smallest_model(s, num_classes)), s.name) for s in skeletons]
     limits = {
         "n_params": (budget.max_params, "--budget", "parameters"),
         "macs": (budget.max_macs, "--max-macs", "multiply-adds"),

@@ -62,7 +62,7 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     )
     code, text, _ = run(*SMALL, "--skeleton", "own.yaml")
     assert code == 0
-    assert "mnist-5k-2000-drill1-mine-2epochs" in text
+    assert "mnist-5k-2000-drill2-mine-2epochs" in text
 
 
 def test_show_prints_the_table_of_a_hand_step(run: Run) -> None:
@@ -89,7 +89,7 @@ def test_no_words_print_the_help(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--budget", "100"], "the smallest (skeleton separable-small) has 450 parameters"),
+        (["--budget", "100"], "the smallest (skeleton separable-small) has 398 parameters"),
         (["--budget", "0"], "'--budget'"),
         (["--budget", "-5"], "'--budget'"),
         (["--trials", "0"], "'--trials'"),
@@ -106,7 +106,7 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--target", "99.4"], "--target is a fraction above 0 and at most 1, for example 0.994, got 99.4"),
         (["--dataset", "cifar"], "--dataset must be one of mnist, mnist-5k, fashion-mnist"),
         (["--sampler", "grid"], "--sampler must be one of tpe, nsga2, cmaes, gp, random, got 'grid'"),
-        (["--pruner", "x"], "--pruner must be one of gentle"),
+        (["--pruner", "x"], "--pruner must be one of forecast"),
         (["--device", "tpu"], "--device must be one of auto, cpu, cuda, got 'tpu'"),
         (["--baselines", "z-runs"], "there is no such ladder; allowed: all, none, a-runs"),
         (["--baselines", "a-runs/9"], "a-runs has steps 1 to 5"),

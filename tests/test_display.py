@@ -36,6 +36,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 settings=settings_of(config, "mnist-5k"),
                 space=SPACE,
                 seeded=Seeded(queued=("e-codes 4",), over_budget=("a-runs 1",)),
+                started=("separable-small",),
                 requeued=[7],
                 already=2,
                 backend=Backend(),
@@ -57,6 +58,7 @@ def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
     assert "[3/3, about 0 s left]" in lines[2]
     assert "parameters" in lines[1]
     assert "hand steps first: e-codes 4" in text
+    assert "then starting points: separable-small" in text
     assert "recorded and not trained: a-runs 1" in text
     assert "going on: 2 of 3 trials are there; run again: trial 7" in text
 
@@ -83,6 +85,7 @@ def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentDa
                 settings=settings_of(config, "mnist-5k"),
                 space=SPACE,
                 seeded=Seeded(queued=(), over_budget=()),
+                started=(),
                 requeued=[],
                 already=0,
                 backend=Backend(),

@@ -78,11 +78,11 @@ def test_strange_blocks_are_said() -> None:
 
 
 def test_unequal_tied_widths_are_not_contained() -> None:
-    point = {**random_points(1)[0], "skeleton": "separable-small", "c1": 6, "c2": 8}
+    point = {**random_points(1)[0], "skeleton": "separable-medium", "c5": 8}
     recipe = SPACE.decode(point, epochs=15)
     blocks = list(recipe.model.blocks)
-    blocks[1] = blocks[1].model_copy(update={"channels": 9})
-    blocks[2] = blocks[2].model_copy(update={"residual": False})
+    blocks[5] = blocks[5].model_copy(update={"channels": 9, "residual": False})
+    blocks[6] = blocks[6].model_copy(update={"residual": False})
     other = recipe.model_copy(update={"model": recipe.model.model_copy(update={"blocks": tuple(blocks)})})
     with pytest.raises(StepError, match="the space lacks this step"):
         SPACE.encode(other)

@@ -156,7 +156,8 @@ def test_target_is_judged_by_the_last_five() -> None:
 
 
 def test_noise_is_the_binomial_error() -> None:
-    assert "0.08%" in analysis.noise_sentence(0.994, 10_000)
+    assert "0.08%" in analysis.noise_sentence(0.994, 10_000, 1)
+    assert "3 runs" in analysis.noise_sentence(0.994, 10_000, 3)
 
 
 def test_comparison_names_differences_only() -> None:

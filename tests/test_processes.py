@@ -27,7 +27,7 @@ from search.history import point_of
 ROOT = Path(__file__).parent.parent
 SEARCH = ["--trials", "5", "--epochs", "3", "--budget", "3000", "--baselines", "none", "--pruner", "none"]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
-NAME = "mnist-5k-3000-drill1-3epochs"
+NAME = "mnist-5k-3000-drill2-3epochs"
 
 
 def _environment(folder: Path, path: Path = ROOT) -> dict[str, str]:
@@ -157,7 +157,7 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
 @pytest.mark.slow
 def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     """One search of 20 trials, whose workers are killed 20 times: idle, starting, training."""
-    kills, total, name = 20, 20, "mnist-5k-1000-drill1-2epochs"
+    kills, total, name = 20, 20, "mnist-5k-1000-drill2-2epochs"
     words = ["--dataset", "mnist-5k", "--trials", str(total), "--epochs", "2", "--budget", "1000"]
     chance = random.Random(0)
     with _started(tmp_path, *words, "--baselines", "none", "--pruner", "none", "--workers", "2") as process:
@@ -188,7 +188,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
         folder.mkdir()
         ended = _run(folder, *words, "--dataset", "mnist-5k")
         assert ended.returncode == 0, ended.stderr
-        studies.append(_trials(folder, "mnist-5k-1500-drill1-2epochs"))
+        studies.append(_trials(folder, "mnist-5k-1500-drill2-2epochs"))
 
     def bits(trial: FrozenTrial) -> object:
         curve = [row[:-1] for row in trial.user_attrs["curve"]]  # without the seconds
@@ -253,7 +253,7 @@ def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
             except urllib.error.URLError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-    assert [study["study_name"] for study in studies] == ["mnist-5k-2000-drill1-1epochs"]
+    assert [study["study_name"] for study in studies] == ["mnist-5k-2000-drill2-1epochs"]
 
 
 QUICK = [
@@ -338,5 +338,5 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "b-cyclic 5" in ended.stdout
-    assert load_step(folder / "studies" / "mnist-5k-8000-drill1-1epochs.yaml").result is not None
+    assert load_step(folder / "studies" / "mnist-5k-8000-drill2-1epochs.yaml").result is not None
     assert sorted(p.name for p in folder.iterdir()) == ["studies"]

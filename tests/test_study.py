@@ -37,10 +37,10 @@ def _open(tmp_path: Path, settings: StudySettings, name: str = "s") -> optuna.St
 
 
 def test_names_say_what_is_not_the_default() -> None:
-    assert study_name(settings_of(_config(), "mnist")) == "mnist-10000-drill1"
-    assert study_name(settings_of(_config(epochs=5), "kmnist")) == "kmnist-10000-drill1-5epochs"
+    assert study_name(settings_of(_config(), "mnist")) == "mnist-10000-drill2"
+    assert study_name(settings_of(_config(epochs=5), "kmnist")) == "kmnist-10000-drill2-5epochs"
     limited = settings_of(_config(max_macs=10**6), "mnist-5k")
-    assert study_name(limited, ("my-net",)) == "mnist-5k-10000-1000000macs-drill1-my-net"
+    assert study_name(limited, ("my-net",)) == "mnist-5k-10000-1000000macs-drill2-my-net"
 
 
 def test_joins_the_same_search_and_reads_it_back(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""The best trials, trained again with other seeds, so that the best is not the luckiest."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search import attrs
+from search.history import accuracy_of, front, keep_rerun, ranked, recipe_of, reruns
+from search.several import train_all
+from search.tasks import Task
+from search.workers import Executor
+from spaces.drill import DrillSpace
+
+SEED_STEP = 1_000_000_007
+"""The k-th other seed of a trial is its own plus k times this: no other trial's, whatever their number."""
+
+MAX_FINALISTS = 5
+"""So many of the best, unless said otherwise; fewer where a twentieth of the trials is."""
+
+
+def default_finalists(trials: int) -> int:
+    """How many trials are trained again at the end of a search; one alone would be compared with nobody."""
+    number = min(MAX_FINALISTS, trials // 20)
+    return number if number > 1 else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """A trial that was trained once more.
+
+    Attributes:
+        trial: The trial.
+        seed: Of this training.
+        value: Its mean validation accuracy of the last three epochs, or None where training diverged.
+    """
+
+    trial: FrozenTrial
+    seed: int
+    value: float | None
+
+
+def finalists(study: optuna.Study, top: int) -> list[FrozenTrial]:
+    """The most accurate trials by their own run's value; those of the front alone where there are two values."""
+    if len(study.directions) > 1:
+        return sorted(front(study), key=lambda trial: -accuracy_of(trial))[:top]
+    return sorted(ranked(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
+
+
+def train_again(
+    study: optuna.Study,
+    trials: Sequence[FrozenTrial],
+    space: DrillSpace,
+    *,
+    seeds: int,
+    executor: Executor,
+    say: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> Iterator[Rerun]:
+    """Trains trials with other seeds, as far as that was not done, keeps the curves in the study, and yields each.
+
+    Args:
+        study: Of the trials.
+        trials: Complete ones.
+        space: What their points mean.
+        seeds: How many other seeds each.
+        executor: What trains.
+        say: Told in a sentence when a worker died.
+        should_stop: Asked all the time.
+
+    Raises:
+        DrillError: A run failed.
+        Interrupted: `should_stop` said yes; what had ended is kept.
+    """
+    there = reruns(study)
+    left = [
+        (trial, seed)
+        for trial in trials
+        for seed in (trial.user_attrs[attrs.SEED] + k * SEED_STEP for k in range(1, seeds + 1))
+        if seed not in there.get(trial.number, {})
+    ]
+    tasks = [
+        Task(
+            key=i,
+            label=f"trial {trial.number}, seed {seed}",
+            recipe=recipe_of(trial, space, trial.user_attrs[attrs.EPOCHS]),
+            seed=seed,
+        )
+        for i, (trial, seed) in enumerate(left)
+    ]
+    for ended in train_all(tasks, executor, on_epoch=lambda task, record: None, say=say, should_stop=should_stop):
+        trial, seed = left[ended.task.key]
+        records = [] if ended.diverged is not None else list(ended.records)
+        value = keep_rerun(study, trial.number, seed, records)
+        yield Rerun(trial=trial, seed=seed, value=value)
