@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FLOOR = 1e-4
-"""Errors and losses are compared as logarithms; less than this does not count as better."""
+FLOOR, CEILING = 1e-4, 10.0
+"""Errors and losses are compared as logarithms, no less than the first and no more than the second."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Forecast:
 def log_error(accuracy: float) -> float:
     """Logarithm of an accuracy's error, so that 99.4 and 99.7 % are as far apart as 97 and 98.5 %."""
     return math.log(max(1 - accuracy, FLOOR))
+
+
+def _log_loss(loss: float) -> float:
+    return math.log(min(max(loss, FLOOR), CEILING) if math.isfinite(loss) else CEILING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,5 +98,5 @@ class Forecaster:
         """Of a curve after so many epochs."""
         first = max(0, epoch - self.window)
         parts = [log_error(accuracy) for accuracy in curve.accuracies[first:epoch]]
-        parts += [math.log(max(loss, FLOOR)) for loss in curve.losses[first:epoch]]
+        parts += [_log_loss(loss) for loss in curve.losses[first:epoch]]
         return sum(parts) / len(parts)

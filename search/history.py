@@ -1,5 +1,6 @@
 """Reads a study back: which trials count, which is best, what a trial was."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +150,7 @@ def baselines(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def pack_curve(records: list[EpochRecord]) -> list[list[float]]:
+def pack_curve(records: Sequence[EpochRecord]) -> list[list[float]]:
     """A curve as plain numbers, to be stored with a trial."""
     dumps = [record.model_dump() for record in records]
     return [[dump[column] for column in _COLUMNS] for dump in dumps]

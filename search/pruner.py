@@ -5,6 +5,9 @@ mid-schedule, where its rate is highest, beside one whose rate has already falle
 same schedule say most about each other. `tests/benchmarks/pruners.py` replays every pruner on recorded curves.
 """
 
+from collections.abc import Sequence
+from copy import copy
+
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -15,15 +18,18 @@ from optuna.pruners import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from drill_models.result import EpochRecord
 from search import attrs
 from search.forecast import Curve, Finished, Forecaster, log_error
-from search.history import packed_figures
+from search.history import pack_curve, packed_figures
 from search.names import PrunerName
 
 CAUTION = 1.5
 """Standard deviations by which the forecast pruner is optimistic."""
 MIN_COMPLETE = 5
 """Complete trials that the forecast pruner needs."""
+MAX_PEERS = 200
+"""It learns from so many, the latest, so that its time does not grow with the study."""
 
 WARMUP = 4
 """Epochs before the gentle pruner looks at a trial."""
@@ -112,6 +118,7 @@ class ForecastPruner(BasePruner):
         self._min_complete = min_complete
         self._warmup = warmup
         self._forecaster = forecaster or Forecaster()
+        self._known: dict[int, Finished] = {}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last epoch; its curve is in its attributes."""
@@ -119,19 +126,37 @@ class ForecastPruner(BasePruner):
         if len(mine.accuracies) <= self._warmup or attrs.BASELINE in trial.user_attrs:
             return False
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        finished = [Finished(_curve(other), other.values[0]) for other in complete]
         n_params = trial.user_attrs[attrs.N_PARAMS]
         rivals = [other.values[0] for other in complete if other.user_attrs[attrs.N_PARAMS] <= n_params]
-        if len(finished) < self._min_complete or not rivals:
+        if len(complete) < self._min_complete or not rivals:
             return False
-        forecast = self._forecaster.forecast(mine, finished)
+        forecast = self._forecaster.forecast(mine, [self._finished(other) for other in complete[-MAX_PEERS:]])
         return forecast.mean - self._caution * forecast.std > log_error(max(rivals))
+
+    def _finished(self, trial: FrozenTrial) -> Finished:
+        """A complete trial's curve; each is taken apart once."""
+        found = self._known.get(trial._trial_id)
+        if found is None:
+            found = self._known[trial._trial_id] = Finished(_curve(trial), trial.values[0])
+        return found
 
 
 def _curve(trial: FrozenTrial) -> Curve:
     accuracies, losses = packed_figures(trial)
     epochs: int = trial.user_attrs[attrs.EPOCHS]
     return Curve(trial.params["schedule"], epochs, accuracies, losses)
+
+
+def is_hopeless(study: Study, number: int, records: Sequence[EpochRecord]) -> bool:
+    """Whether the study's pruner stops a running trial after these epochs.
+
+    It is asked here and not by `Trial.should_prune`, which refuses studies of several values, and it is given the
+    whole curve, of which Optuna keeps one figure an epoch.
+    """
+    trial = copy(study.get_trials(deepcopy=False)[number])
+    trial.user_attrs = {**trial.user_attrs, attrs.CURVE: pack_curve(records)}
+    trial.intermediate_values = {record.epoch: record.val_accuracy for record in records}
+    return study.pruner.prune(study, trial)
 
 
 def make_pruner(name: PrunerName, epochs: int) -> BasePruner:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from copy import copy
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
 from search.history import pack_curve, tally, value_of
+from search.pruner import is_hopeless
 from search.requeue import requeue
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task
 from search.workers import Executor
@@ -223,21 +223,9 @@ class _Sitting:
         if not self._job.several_values:
             running.trial.report(record.val_accuracy, record.epoch)
         self._watcher.epoch(number, record)
-        if record.epoch < running.epochs and self._hopeless(running):
+        if record.epoch < running.epochs and is_hopeless(self._job.study, number, running.records):
             self._executor.stop(number)
             self._end(running, TrialState.PRUNED)
-
-    def _hopeless(self, running: _Running) -> bool:
-        """Whether the pruner stops a trial.
-
-        It is asked here and not by `Trial.should_prune`, which refuses studies of several values, and it is given
-        the whole curve, of which Optuna keeps one figure an epoch.
-        """
-        study = self._job.study
-        trial = copy(_frozen(study, running.trial.number))
-        trial.user_attrs = {**trial.user_attrs, attrs.CURVE: pack_curve(running.records)}
-        trial.intermediate_values = {record.epoch: record.val_accuracy for record in running.records}
-        return study.pruner.prune(study, trial)
 
     def _values(self, running: _Running) -> list[float]:
         accuracy = value_of(running.records)

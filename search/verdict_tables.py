@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from drill_models.count import count
 from drill_models.result import Verdict

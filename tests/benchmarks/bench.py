@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.step import Step
+from drill_models.yaml_io import write_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,12 +89,14 @@ BACKENDS = {
 
 def write_json(path: Path | None, content: object) -> None:
     """Writes a file beside its place and renames it; does nothing without a path."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    if path is not None:
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_lines(path: Path, head: str, about: object, name: str, items: Sequence[object]) -> None:
+    """Writes a JSON file of two keys: `head`, on one line, and the list `name`, an item a line."""
+    lines = ",\n".join(json.dumps(item) for item in items)
+    write_text(path, f'{{"{head}": {json.dumps(about)},\n"{name}": [\n{lines}\n]}}\n')
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from bench import (
     versions,
     write_json,
 )
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from drill_models.data import full_data
 from drill_models.device import keep_freed_memory, usable_cores

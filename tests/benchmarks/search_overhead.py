@@ -1,7 +1,7 @@
 """What a search takes beside training: sampler, pruner, storage and display, by the size of the study.
 
 The search itself runs (`search.session.search`, with the panel of a terminal, SQLite in a file, TPE held to
-the budget, the gentle pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
+the budget, the forecast pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
 Studies are filled with random points that fit the budget and curves of that kind, half of them pruned, up to
 each size. Then one trial is asked for that is not counted (its sampler reads all others, as when a search
 goes on), and the next `--measured` trials are timed.
@@ -48,6 +48,7 @@ from search.config import DEFAULT_EPOCHS, SearchConfig, TrainingOptions
 from search.constraints import with_constraints
 from search.display import SearchDisplay
 from search.history import pack_curve, tally, value_of
+from search.pruner import is_hopeless
 from search.sampler import BudgetSampler, base_sampler
 from search.session import Opened, search
 from search.storage import open_storage, parse
@@ -100,12 +101,13 @@ class Clock:
             (optuna.Study, "ask", "ask"),
             (optuna.Study, "tell", "tell"),
             (optuna.Trial, "report", "report"),
-            (optuna.Trial, "should_prune", "prune"),
             (optuna.Trial, "set_user_attr", "attributes"),
             (optuna.Trial, "set_constraint", "attributes"),
         ):
             patched = mock.patch.object(owner, method, self.timed(part, getattr(owner, method)))
             self._patches.enter_context(patched)
+        asking = mock.patch("search.runner.is_hopeless", self.timed("prune", is_hopeless))
+        self._patches.enter_context(asking)
         self._patches.enter_context(mock.patch("search.session.open_executor", self.executor))
         return self
 
@@ -203,6 +205,7 @@ def finished_trials(space: DrillSpace, budget: Budget, rng: random.Random) -> It
             intermediate_values={record.epoch: record.val_accuracy for record in records},
             user_attrs={
                 attrs.SEED: number,
+                attrs.EPOCHS: DEFAULT_EPOCHS,
                 attrs.N_PARAMS: excess["n_params"] + budget.max_params,
                 attrs.CURVE: pack_curve(records),
                 attrs.ENVIRONMENT: {"device": "cpu", "threads": 1, "torch": "2"},

@@ -1,0 +1,73 @@
+"""Takes whole curves out of a study, for pruners and samplers to be compared on.
+
+A study that was searched with `--pruner none` has the whole curve of each trial:
+
+    drill-search --budget 10000 --trials 66 --pruner none --finalists 0 --study curves
+    python tests/benchmarks/record_curves.py --study curves --out tests/benchmarks/curves-10000.json
+
+A line a complete trial, in their order: its point, parameters, convolution layers, the hand step or starting point
+that it is (or null), and after each epoch validation accuracy and loss.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from bench import one_sentence, versions, write_lines
+from optuna.trial import TrialState
+
+from drill_models.step import ConvBlock
+from search import attrs
+from search.history import packed_figures
+from search.reading import open_to_read
+from search.study import read_settings, read_space
+
+
+def recorded(study: optuna.Study) -> list[dict[str, Any]]:
+    """The complete trials of a study."""
+    space = read_space(study)
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        accuracies, losses = packed_figures(trial)
+        blocks = space.model(trial.params).blocks
+        found.append(
+            {
+                "number": trial.number,
+                "point": trial.params,
+                "n_params": trial.user_attrs[attrs.N_PARAMS],
+                "layers": sum(isinstance(block, ConvBlock) for block in blocks),
+                "baseline": trial.user_attrs.get(attrs.BASELINE),
+                "start": trial.user_attrs.get(attrs.START),
+                "value": round(trial.values[0], 6),
+                "accuracy": accuracies,
+                "loss": [round(loss, 5) for loss in losses],
+            }
+        )
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", help="database URL; default: the last one used")
+    parser.add_argument("--study", help="default: the last one used")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args()
+    with one_sentence(), open_to_read(arguments.storage, arguments.study) as study:
+        settings = read_settings(study)
+        about = {
+            "dataset": settings.dataset,
+            "max_params": settings.max_params,
+            "epochs": settings.epochs,
+            "space": settings.space,
+            **versions(),
+        }
+        trials = recorded(study)
+        write_lines(arguments.out, "about", about, "trials", trials)
+        print(f"{len(trials)} curves written to {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

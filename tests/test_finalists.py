@@ -1,0 +1,88 @@
+"""The best trials trained again with other seeds: what is kept, and who is best then."""
+
+import optuna
+import pytest
+
+from drill_models.backend import Backend
+from drill_models.data import ResidentData
+from drill_models.train import Interrupted
+from search import attrs
+from search.finalists import SEED_STEP, Rerun, default_finalists, finalists, train_again
+from search.history import accuracy_of, curve, keep_rerun, ranked, reruns, standings
+from search.workers import InProcess
+from tests.jobs import Log, run_here, small_job
+from tests.spaces_for_tests import SPACE
+
+
+@pytest.fixture
+def searched(few_digits: ResidentData) -> optuna.Study:
+    """Four trials of one epoch."""
+    job = small_job(trials=4)
+    run_here(job, few_digits, Log(), lambda: False)
+    return job.study
+
+
+def _again(study: optuna.Study, data: ResidentData, seeds: int, top: int = 2) -> list[Rerun]:
+    return list(
+        train_again(
+            study,
+            finalists(study, top),
+            SPACE,
+            seeds=seeds,
+            executor=InProcess(data, Backend(), lambda: False),
+            say=print,
+            should_stop=lambda: False,
+        )
+    )
+
+
+def test_each_is_trained_once_with_each_other_seed(searched: optuna.Study, few_digits: ResidentData) -> None:
+    chosen = [trial.number for trial in finalists(searched, 2)]
+    found = _again(searched, few_digits, seeds=2)
+    assert sorted({one.trial.number for one in found}) == sorted(chosen)
+    assert {one.seed - one.trial.user_attrs[attrs.SEED] for one in found} == {SEED_STEP, 2 * SEED_STEP}
+    for one in found:
+        assert one.value == reruns(searched)[one.trial.number][one.seed]
+        assert standings(searched)[one.trial.number].runs == 3
+    assert _again(searched, few_digits, seeds=2) == []
+    assert len(_again(searched, few_digits, seeds=3)) == 2
+
+
+def test_a_rerun_is_another_training(searched: optuna.Study, few_digits: ResidentData) -> None:
+    first, second = _again(searched, few_digits, seeds=2, top=1)
+    assert len({accuracy_of(first.trial), first.value, second.value}) > 1
+
+
+def test_the_best_is_chosen_among_finalists_by_their_mean(searched: optuna.Study) -> None:
+    first, second, third, last = ranked(searched)
+    keep_rerun(searched, third.number, 7, [curve(third)[-1].model_copy(update={"val_accuracy": 1.0})])
+    assert ranked(searched)[0].number == third.number
+    # One that diverged counts as no better than guessing, and still comes before those that were not tried.
+    keep_rerun(searched, first.number, 7, [])
+    assert [trial.number for trial in ranked(searched)] == [third.number, first.number, second.number, last.number]
+    assert standings(searched)[first.number].mean == pytest.approx(accuracy_of(first) / 2)
+
+
+def test_an_interruption_keeps_what_ended(searched: optuna.Study, few_digits: ResidentData) -> None:
+    ended: list[Rerun] = []
+
+    def stop() -> bool:
+        return len(ended) == 1
+
+    training = train_again(
+        searched,
+        finalists(searched, 2),
+        SPACE,
+        seeds=1,
+        executor=InProcess(few_digits, Backend(), stop),
+        say=print,
+        should_stop=stop,
+    )
+    ended.append(next(training))
+    with pytest.raises(Interrupted):
+        next(training)
+    assert len(_again(searched, few_digits, seeds=1)) == 1
+
+
+def test_how_many() -> None:
+    assert [default_finalists(n) for n in (1, 20, 39, 40, 60, 100, 1000)] == [0, 0, 0, 2, 3, 5, 5]
