@@ -70,6 +70,13 @@ class ConfirmedRuns:
         """The run that is there already, or None."""
         return self._runs.get((key, seed))
 
+    def of_recipe(self, digest: str) -> list[ConfirmedRun]:
+        """The runs of a recipe that have an end, whatever they ran on, one a seed."""
+        by_seed = {
+            run.seed: run for run in self._runs.values() if run.key.recipe == digest and run.diverged is None
+        }
+        return list(by_seed.values())
+
     def add(self, run: ConfirmedRun) -> None:
         """Keeps a run; it is on disk before this returns.
 

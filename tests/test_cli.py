@@ -89,7 +89,7 @@ def test_no_words_print_the_help(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--budget", "100"], "the smallest (skeleton separable-small) has 398 parameters"),
+        (["--budget", "100"], "the smallest (skeleton one-pool) has 294 parameters"),
         (["--budget", "0"], "'--budget'"),
         (["--budget", "-5"], "'--budget'"),
         (["--trials", "0"], "'--trials'"),
