@@ -106,6 +106,43 @@ def test_equivalence(tmp_path: Path) -> None:
     assert [len(runs) for runs in step["values"].values()] == [2] * len(names)
 
 
+@pytest.mark.slow
+def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
+    """A small search without a pruner; its curves; and what is replayed on them."""
+    words = ["--dataset", "mnist-5k", "--budget", "3000", "--trials", "16", "--epochs", "4", "--pruner", "none"]
+    subprocess.run(
+        [sys.executable, "-m", "search", *words, "--baselines", "none", "--finalists", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    curves = tmp_path / "curves.json"
+    assert "16 curves, 16 in" in _run(tmp_path, "record_curves", "--out", curves)
+    assert "16 curves, 32 in" in _run(tmp_path, "record_curves", "--out", curves, "--append")
+    trials = json.loads(curves.read_text())["trials"]
+    assert {len(trial["accuracy"]) for trial in trials} == {4}
+
+    out = tmp_path / "pruners.json"
+    _run(tmp_path, "pruners", "--curves", curves, "--part", "test", "--replays", 3, "--out", out)
+    rows = {row["pruner"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows["none"]["saved"] == rows["none"]["lost"] == rows["none"]["regret"] == 0
+    assert all(0 <= row["saved"] < 1 for row in rows.values())
+    assert "Optuna's HyperbandPruner" in rows
+
+    out = tmp_path / "samplers.json"
+    sizes: list[object] = ["--budget", 3000, "--seeds", 2, "--trials", 4, "--workers", 1]
+    _run(tmp_path, "samplers", "--curves", curves, *sizes, "--out", out)
+    for row in json.loads(out.read_text())["rows"]:
+        assert len(row["searches"]) == 2
+        if row["case"].startswith("BudgetSampler"):
+            assert [(one["wasted"], len(one["by_trained"])) for one in row["searches"]] == [(0, 4), (0, 4)]
+
+    assert "skeleton" in _run(tmp_path, "importance", "--curves", curves)
+    assert "that is too few to compare" in _run(tmp_path, "rankers", code=2)
+    assert "is no file of record_curves.py" in _run(tmp_path, "pruners", "--curves", out, code=2)
+
+
 def test_the_notebooks_network_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import notebook

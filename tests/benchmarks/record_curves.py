@@ -5,11 +5,13 @@ A study that was searched with `--pruner none` has the whole curve of each trial
     drill-search --budget 10000 --trials 66 --pruner none --finalists 0 --study curves
     python tests/benchmarks/record_curves.py --study curves --out tests/benchmarks/curves-10000.json
 
-A line a complete trial, in their order: its point, parameters, convolution layers, the hand step or starting point
-that it is (or null), and after each epoch validation accuracy and loss.
+A line a complete trial, in their order: its point, parameters, convolution layers, the hand step or starting
+point that it is (or null), and after each epoch validation accuracy and loss. With `--append` they are added to
+those that the file has, of a search with the same budget, epochs and data set.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,23 @@ import optuna
 from bench import one_sentence, versions, write_lines
 from optuna.trial import TrialState
 
+from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
 from search import attrs
 from search.history import packed_figures
 from search.reading import open_to_read
 from search.study import read_settings, read_space
+from spaces.skeletons import load_skeletons
 
 
 def recorded(study: optuna.Study) -> list[dict[str, Any]]:
     """The complete trials of a study."""
     space = read_space(study)
+    known = {skeleton.name for skeleton in load_skeletons()}
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.params["skeleton"] not in known:
+            continue  # a user's own, or one that has gone since
         accuracies, losses = packed_figures(trial)
         blocks = space.model(trial.params).blocks
         found.append(
@@ -53,6 +60,7 @@ def main() -> int:
     parser.add_argument("--storage", help="database URL; default: the last one used")
     parser.add_argument("--study", help="default: the last one used")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--append", action="store_true", help="to the curves that are in it")
     arguments = parser.parse_args()
     with one_sentence(), open_to_read(arguments.storage, arguments.study) as study:
         settings = read_settings(study)
@@ -64,8 +72,14 @@ def main() -> int:
             **versions(),
         }
         trials = recorded(study)
-        write_lines(arguments.out, "about", about, "trials", trials)
-        print(f"{len(trials)} curves written to {arguments.out}")
+        before: list[dict[str, Any]] = []
+        if arguments.append:
+            content = json.loads(arguments.out.read_text(encoding="utf-8"))
+            if content["about"] != about:
+                raise DrillError(f"{arguments.out} has curves of {content['about']}, these are of {about}")
+            before = content["trials"]
+        write_lines(arguments.out, "about", about, "trials", before + trials)
+        print(f"{len(trials)} curves, {len(before) + len(trials)} in {arguments.out}")
     return 0
 
 
