@@ -1,6 +1,7 @@
 """Step 6: the best trial of a study as a step file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,13 @@ def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]
     """
     best(study)  # refuses a study without a complete trial
     points = front(study)
-    chosen = points if not at_most else [_within(points, limit) for limit in at_most]
-    paths = []
-    for trial in {trial.number: trial for trial in chosen}.values():
+    chosen: list[tuple[FrozenTrial, int | None]] = [(_within(points, limit), limit) for limit in at_most]
+    paths: list[Path] = []
+    for trial, limit in chosen or [(point, None) for point in points]:
         path = numbered_file(study.study_name, trial)
-        save_step(path, _with_older_verdict(step_six(study, trial), path))
+        save_step(path, _with_older_verdict(step_six(study, trial, limit), path))
         paths.append(path)
-    return paths
+    return list(dict.fromkeys(paths))
 
 
 def _within(points: Sequence[FrozenTrial], limit: int) -> FrozenTrial:
@@ -104,8 +105,13 @@ def _file_name(study_name: str) -> str:
     return study_name.replace("/", "_")
 
 
-def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
+def step_six(study: optuna.Study, trial: FrozenTrial, max_params: int | None = None) -> Step:
     """A complete trial as a step.
+
+    Args:
+        study: Of the trial.
+        trial: Which.
+        max_params: Of the step's target, where that is less than the study's budget.
 
     Raises:
         StudyError: The trial has no recorded epochs.
@@ -116,15 +122,16 @@ def step_six(study: optuna.Study, trial: FrozenTrial) -> Step:
         raise StudyError(f"trial {trial.number} of study {study.study_name} has no recorded epochs")
     recipe = recipe_of(trial, space, settings.epochs)
     where = Environment(**trial.user_attrs[attrs.ENVIRONMENT])
+    budget = replace(settings.budget, max_params=max_params or settings.max_params)
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     return Step(
         name=f"step 6: {study.study_name}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
         target=Target(
-            purpose=f"The highest validation accuracy with at most {settings.budget}.",
+            purpose=f"The highest validation accuracy with at most {budget}.",
             accuracy=settings.target,
-            max_params=settings.max_params,
+            max_params=budget.max_params,
             epochs=settings.epochs,
         ),
         model=recipe.model,
@@ -146,10 +153,8 @@ def _analysis(
     records = curve(trial)
     standing = standings(study)[trial.number]
     n_params = count(recipe.model).n_params
-    place = next((i for i, t in enumerate(ranked(study), start=1) if t.number == trial.number), None)
-    which = "Best" if place == 1 else f"Number {place}"
     sentences = [
-        f"{which} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
+        f"{_place(study, trial)} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
         f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
     if standing.runs > 1:
@@ -174,6 +179,14 @@ def _analysis(
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
     sentences.append(noise_sentence(standing.mean, n_images, standing.runs))
     return " ".join(sentences)
+
+
+def _place(study: optuna.Study, trial: FrozenTrial) -> str:
+    """Which of a study's trials it is."""
+    if len(study.directions) > 1 and trial.number in (point.number for point in front(study)):
+        return "Best of its size and below,"
+    place = next(i for i, other in enumerate(ranked(study), start=1) if other.number == trial.number)
+    return "Best" if place == 1 else f"Number {place}"
 
 
 def _said(recipe: Recipe) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def test_search_and_export_of_a_front(run: Run) -> None:
     code, text, _ = run("export", "--at-most", str(sizes[-1] + 5), "--at-most", str(sizes[0]))
     assert code == 0
     assert _parameters(text) == [sizes[-1], sizes[0]]
+    (file,) = Path("studies").glob(f"*-{sizes[-1]}.yaml")
+    assert load_step(file).target.max_params == sizes[-1] + 5
 
     code, _, error = run("export", "--at-most", str(sizes[0] - 1))
     assert code == 2
