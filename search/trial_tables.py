@@ -1,5 +1,7 @@
 """Tables of trials: the best five, and the hand steps."""
 
+from collections.abc import Mapping, Sequence
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
@@ -7,7 +9,16 @@ from rich.table import Table
 from drill_models.result import EpochRecord
 from search import attrs
 from search.export import chain
-from search.history import accuracy_of, baselines, curve, front, packed_figures, point_of, ranked
+from search.history import (
+    Standing,
+    baselines,
+    curve,
+    front,
+    packed_figures,
+    point_of,
+    ranked,
+    standings,
+)
 from search.study import read_settings, read_space
 from search.tables import new_table, percent
 from spaces.drill import DrillSpace
@@ -15,60 +26,53 @@ from spaces.drill import DrillSpace
 BEST = 5
 
 
+COLUMNS = ("network", "parameters", "value", "seeds", "best epoch", "epochs")
+VALUE = "value: validation accuracy, mean of the last three epochs and of the seeds"
+
+
 def best_table(study: optuna.Study) -> Table:
     """The best five complete trials."""
-    dataset = read_settings(study).dataset
-    table = new_table(
-        "trial", "network", "parameters", "value", "best epoch", "epochs",
-        title=f"Best {BEST} on {dataset} (value: validation accuracy, mean of the last three epochs)", left=2,
-    )  # fmt: skip
-    space = read_space(study)
-    for trial in ranked(study)[:BEST]:
-        table.add_row(*_cells(trial, space))
-    return table
+    return _table(study, ranked(study)[:BEST], f"Best {BEST} on {read_settings(study).dataset} ({VALUE})")
 
 
 def front_table(study: optuna.Study) -> Table:
     """The networks that no other beats with as few parameters."""
-    dataset = read_settings(study).dataset
-    table = new_table(
-        "trial", "network", "parameters", "value", "best epoch", "epochs",
-        title=f"Best of every size on {dataset} (value: validation accuracy, mean of the last three epochs)",
-        left=2,
-    )  # fmt: skip
-    space = read_space(study)
-    for trial in front(study):
-        table.add_row(*_cells(trial, space))
+    return _table(study, front(study), f"Best of every size on {read_settings(study).dataset} ({VALUE})")
+
+
+def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Table:
+    table = new_table("trial", *COLUMNS, title=title, left=2)
+    space, stand = read_space(study), standings(study)
+    for trial in trials:
+        table.add_row(trial_name(trial), *_cells(trial, space, stand))
     return table
 
 
 def baseline_table(study: optuna.Study) -> Table:
     """The hand steps that were queued, beside what their authors reported."""
     dataset = read_settings(study).dataset
-    table = new_table(
-        "hand step", "network", "parameters", "value", "best epoch", "epochs", "reported*",
-        title=f"Hand steps on {dataset}", left=2,
-    )  # fmt: skip
+    table = new_table("hand step", *COLUMNS, "reported*", title=f"Hand steps on {dataset}", left=2)
     table.caption = (
         "* best test accuracy of all epochs, on MNIST, chosen on the test set by its author; "
         "not comparable with a validation value"
     )
     table.caption_justify = "left"
-    space = read_space(study)
+    space, stand = read_space(study), standings(study)
     for trial in baselines(study):
-        _, *cells = _cells(trial, space)
         reported = trial.user_attrs.get(attrs.REPORTED)
-        table.add_row(str(trial.user_attrs[attrs.BASELINE]), *cells, percent(reported))
+        table.add_row(str(trial.user_attrs[attrs.BASELINE]), *_cells(trial, space, stand), percent(reported))
     return table
 
 
-def _cells(trial: FrozenTrial, space: DrillSpace) -> list[str]:
+def _cells(trial: FrozenTrial, space: DrillSpace, stand: Mapping[int, Standing]) -> list[str]:
+    """What stands under `COLUMNS`."""
     records = curve(trial)
+    standing = stand.get(trial.number)
     return [
-        trial_name(trial),
         chain(space.model(point_of(trial))),
         f"{trial.user_attrs[attrs.N_PARAMS]:,}",
-        _value(trial),
+        _value(trial) if standing is None else percent(standing.mean),
+        "-" if standing is None else str(standing.runs),
         _best_epoch(records),
         str(len(records)) if records else "-",
     ]
@@ -81,11 +85,10 @@ def trial_name(trial: FrozenTrial) -> str:
 
 
 def _value(trial: FrozenTrial) -> str:
+    """What is said of a trial that is not complete."""
     if attrs.OVER_BUDGET in trial.user_attrs:
         return "over budget"
     match trial.state:
-        case TrialState.COMPLETE:
-            return percent(accuracy_of(trial))
         case TrialState.PRUNED:
             accuracies, _ = packed_figures(trial)
             return f"stopped at {percent(accuracies[-1] if accuracies else None)}"
