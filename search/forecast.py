@@ -4,25 +4,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 FLOOR, CEILING = 1e-4, 10.0
 """Errors and losses are compared as logarithms, no less than the first and no more than the second."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A run's held-out figures.
+    """A run as far as it has come.
 
     Attributes:
         kind: What decides the form of the curve: the kind of learning-rate schedule.
+        n_params: Of its network.
         epochs: That the run has, or would have if it were not stopped.
-        accuracies: After each epoch so far, fractions.
-        losses: Likewise, mean cross-entropy.
+        accuracies: Held-out accuracy after each epoch so far, fractions.
+        train_losses: Mean training loss of each epoch so far.
     """
 
     kind: str
+    n_params: int
     epochs: int
     accuracies: Sequence[float]
-    losses: Sequence[float]
+    train_losses: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -54,49 +58,46 @@ def _log_loss(loss: float) -> float:
 class Forecaster:
     """Regresses the logarithm of final errors on the state of the curves at the same fraction of training.
 
-    The state is the mean of the logarithms of error and loss, each over the last `window` epochs: the accuracy
-    alone jumps too much. What is regressed is the fall from the present error to the final one, by weighted ridge
-    regression; curves of another kind weigh less.
+    The state is the logarithm of the least error so far, of the epoch's training loss and of the network's
+    parameters. Early in training the loss says more than the accuracy, which a high learning rate makes jump. The
+    regression is linear, with a ridge; curves of another kind weigh less.
 
     Attributes:
         unlike: Weight of a curve of another kind; of the same kind it is 1.
-        window: Epochs that the state is taken over.
-        prior: So many curves of typical spread are assumed beside those that are there.
+        ridge: Penalty on the slopes of standardised states, in finished curves.
+        prior: So many residuals of size `spread` are assumed beside those that are there.
         spread: Typical standard deviation of a forecast, in logarithms of the error.
     """
 
     unlike: float = 0.2
-    window: int = 2
+    ridge: float = 1.0
     prior: float = 2.0
     spread: float = 0.3
 
     def forecast(self, running: Curve, finished: Sequence[Finished]) -> Forecast:
-        """The final error of a running curve; `finished` must not be empty."""
-        fraction = len(running.accuracies) / running.epochs
-        x = self._state(running, len(running.accuracies))
-        xs, ys, weights = [], [], []
-        for other in finished:
-            at = max(1, round(fraction * other.curve.epochs))
-            xs.append(self._state(other.curve, at))
-            ys.append(log_error(other.value))
-            weights.append(1.0 if other.curve.kind == running.kind else self.unlike)
-        total = sum(weights)
-        mean_x = sum(w * a for w, a in zip(weights, xs, strict=True)) / total
-        mean_y = sum(w * b for w, b in zip(weights, ys, strict=True)) / total
-        ridge = self.prior * self.spread**2
-        sxx = ridge + sum(w * (a - mean_x) ** 2 for w, a in zip(weights, xs, strict=True))
-        sxy = ridge / 2 + sum(w * (a - mean_x) * (b - mean_y) for w, a, b in zip(weights, xs, ys, strict=True))
-        slope = sxy / sxx
-        squares = sum(
-            w * (b - mean_y - slope * (a - mean_x)) ** 2 for w, a, b in zip(weights, xs, ys, strict=True)
-        )
-        variance = (squares + ridge) / (total + self.prior)
-        far = (x - mean_x) ** 2 / sxx
-        return Forecast(mean_y + slope * (x - mean_x), math.sqrt(variance * (1 + 1 / total + far)))
+        """The final error of a running curve; `finished` must not be empty.
 
-    def _state(self, curve: Curve, epoch: int) -> float:
-        """Of a curve after so many epochs."""
-        first = max(0, epoch - self.window)
-        parts = [log_error(accuracy) for accuracy in curve.accuracies[first:epoch]]
-        parts += [_log_loss(loss) for loss in curve.losses[first:epoch]]
-        return sum(parts) / len(parts)
+        A curve that lies far from all others is forecast by the same line, no less sure: what is far worse than
+        all that ever ended well need not be waited for.
+        """
+        fraction = len(running.accuracies) / running.epochs
+        x = np.array([_state(other.curve, fraction) for other in finished])
+        y = np.array([log_error(other.value) for other in finished])
+        weight = np.array([1.0 if other.curve.kind == running.kind else self.unlike for other in finished])
+        total = float(weight.sum())
+        middle, mean = weight @ x / total, float(weight @ y / total)
+        scale = np.sqrt(weight @ (x - middle) ** 2 / total) + 1e-9
+        z = (x - middle) / scale
+        inner = (z.T * weight) @ z + self.ridge * np.eye(z.shape[1])
+        slopes = np.linalg.solve(inner, (z.T * weight) @ (y - mean))
+        residuals = float(weight @ (y - mean - z @ slopes) ** 2)
+        variance = (residuals + self.prior * self.spread**2) / (total + self.prior)
+        here = (np.array(_state(running, fraction)) - middle) / scale
+        return Forecast(mean + float(here @ slopes), math.sqrt(variance * (1 + 1 / total)))
+
+
+def _state(curve: Curve, fraction: float) -> list[float]:
+    """Of a curve after so much of its training."""
+    epoch = max(1, round(fraction * curve.epochs))
+    best = max(curve.accuracies[:epoch])
+    return [log_error(best), _log_loss(curve.train_losses[epoch - 1]), math.log(curve.n_params)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -184,11 +184,11 @@ def reruns(study: optuna.Study) -> dict[int, dict[int, float]]:
     return found
 
 
-def packed_figures(trial: FrozenTrial) -> tuple[list[float], list[float]]:
-    """Held-out accuracy and loss after each epoch that a trial ran."""
-    accuracy, loss = _COLUMNS.index("val_accuracy"), _COLUMNS.index("val_loss")
+def figures(trial: FrozenTrial, column: Literal["val_accuracy", "val_loss", "train_loss"]) -> list[float]:
+    """One figure of each epoch that a trial ran, without making records of them."""
+    place = _COLUMNS.index(column)
     rows: list[list[float]] = trial.user_attrs.get(attrs.CURVE, [])
-    return [row[accuracy] for row in rows], [row[loss] for row in rows]
+    return [row[place] for row in rows]
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -5,6 +5,7 @@ mid-schedule, where its rate is highest, beside one whose rate has already falle
 same schedule say most about each other. `tests/benchmarks/pruners.py` replays every pruner on recorded curves.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 
@@ -21,13 +22,17 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.result import EpochRecord
 from search import attrs
 from search.forecast import Curve, Finished, Forecaster, log_error
-from search.history import pack_curve, packed_figures
+from search.history import figures, pack_curve
 from search.names import PrunerName
 
 CAUTION = 1.5
 """Standard deviations by which the forecast pruner is optimistic."""
 MIN_COMPLETE = 5
 """Complete trials that the forecast pruner needs."""
+MIN_ALIKE = 2
+"""So many of them must have the trial's schedule."""
+HOPELESS = 20
+"""It does not learn from trials that ended with so many times the least error: they are on no line with others."""
 MAX_PEERS = 200
 """It learns from so many, the latest, so that its time does not grow with the study."""
 
@@ -101,7 +106,7 @@ class ForecastPruner(BasePruner):
 
     Args:
         caution: Standard deviations.
-        min_complete: Complete trials that are needed before any trial is stopped.
+        min_complete: Trials that ended well, as they are needed before any trial is stopped.
         warmup: Epochs before a trial is looked at.
         forecaster: What forecasts.
     """
@@ -128,9 +133,14 @@ class ForecastPruner(BasePruner):
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         n_params = trial.user_attrs[attrs.N_PARAMS]
         rivals = [other.values[0] for other in complete if other.user_attrs[attrs.N_PARAMS] <= n_params]
-        if len(complete) < self._min_complete or not rivals:
+        if not rivals:
             return False
-        forecast = self._forecaster.forecast(mine, [self._finished(other) for other in complete[-MAX_PEERS:]])
+        finished = [self._finished(other) for other in complete[-MAX_PEERS:]]
+        limit = math.log(HOPELESS) + min(log_error(one.value) for one in finished)
+        finished = [one for one in finished if log_error(one.value) <= limit]
+        if len(finished) < self._min_complete or sum(one.curve.kind == mine.kind for one in finished) < MIN_ALIKE:
+            return False
+        forecast = self._forecaster.forecast(mine, finished)
         return forecast.mean - self._caution * forecast.std > log_error(max(rivals))
 
     def _finished(self, trial: FrozenTrial) -> Finished:
@@ -142,9 +152,13 @@ class ForecastPruner(BasePruner):
 
 
 def _curve(trial: FrozenTrial) -> Curve:
-    accuracies, losses = packed_figures(trial)
-    epochs: int = trial.user_attrs[attrs.EPOCHS]
-    return Curve(trial.params["schedule"], epochs, accuracies, losses)
+    return Curve(
+        kind=trial.params["schedule"],
+        n_params=trial.user_attrs[attrs.N_PARAMS],
+        epochs=trial.user_attrs[attrs.EPOCHS],
+        accuracies=figures(trial, "val_accuracy"),
+        train_losses=figures(trial, "train_loss"),
+    )
 
 
 def is_hopeless(study: Study, number: int, records: Sequence[EpochRecord]) -> bool:

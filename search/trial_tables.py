@@ -13,8 +13,8 @@ from search.history import (
     Standing,
     baselines,
     curve,
+    figures,
     front,
-    packed_figures,
     point_of,
     ranked,
     standings,
@@ -90,7 +90,7 @@ def _value(trial: FrozenTrial) -> str:
         return "over budget"
     match trial.state:
         case TrialState.PRUNED:
-            accuracies, _ = packed_figures(trial)
+            accuracies = figures(trial, "val_accuracy")
             return f"stopped at {percent(accuracies[-1] if accuracies else None)}"
         case TrialState.FAIL:
             return "failed"

@@ -1,6 +1,7 @@
 """Forecasts of learning curves, and the pruner that stops what will not come near the best."""
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -39,7 +40,13 @@ def _records(errors: list[float]) -> tuple[EpochRecord, ...]:
 
 
 def _curve(errors: list[float], kind: str = "onecycle") -> Curve:
-    return Curve(kind, EPOCHS, [1 - error for error in errors], [3 * error for error in errors])
+    return Curve(
+        kind=kind,
+        n_params=1000,
+        epochs=EPOCHS,
+        accuracies=[1 - error for error in errors],
+        train_losses=[3 * error for error in errors],
+    )
 
 
 def _finished(final: float, kind: str = "onecycle") -> Finished:
@@ -69,7 +76,7 @@ def test_its_own_schedule_says_most() -> None:
 
 def test_a_loss_that_is_no_number_is_a_bad_one() -> None:
     finished = [_finished(final) for final in PEERS]
-    broken = Curve("onecycle", EPOCHS, [0.5, 0.1], [1.0, float("nan")])
+    broken = replace(_curve([0.5, 0.9]), train_losses=[1.0, float("nan")])
     found = Forecaster().forecast(broken, finished)
     assert math.isfinite(found.mean)
     assert found.mean > log_error(0.99)

@@ -47,7 +47,7 @@ class Recorded:
         n_params: Of its network.
         baseline: The hand step that it is, or None.
         value: What it ended with: mean validation accuracy of its last three epochs.
-        records: Its epochs; of the figures, held-out accuracy and loss are real.
+        records: Its epochs; of the figures, held-out accuracy and loss and training loss are real.
     """
 
     kind: str
@@ -92,14 +92,14 @@ def read_curves(path: Path) -> list[Recorded]:
                 EpochRecord(
                     epoch=epoch,
                     lr=0,
-                    train_loss=0,
+                    train_loss=train_loss,
                     train_accuracy=0,
                     val_loss=loss,
                     val_accuracy=accuracy,
                     seconds=0,
                 )
-                for epoch, (accuracy, loss) in enumerate(
-                    zip(trial["accuracy"], trial["loss"], strict=True), start=1
+                for epoch, (accuracy, loss, train_loss) in enumerate(
+                    zip(trial["accuracy"], trial["loss"], trial["train_loss"], strict=True), start=1
                 )
             ),
         )

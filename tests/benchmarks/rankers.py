@@ -23,20 +23,20 @@ from scipy.stats import spearmanr
 from drill_models.errors import DrillError
 from search.confirmed import FILE, ConfirmedRuns
 from search.export import step_six
-from search.history import packed_figures, ranked, standings
+from search.history import figures, ranked, standings
 from search.reading import open_to_read
 
 Figures = tuple[Sequence[float], Sequence[float]]
 """Validation accuracy and loss after each epoch."""
 
 RANKERS: dict[str, Callable[[Figures], float]] = {
-    "accuracy, last epoch": lambda figures: figures[0][-1],
-    "accuracy, best epoch": lambda figures: max(figures[0]),
-    "accuracy, mean of the last three": lambda figures: statistics.mean(figures[0][-3:]),
-    "accuracy, mean of the last five": lambda figures: statistics.mean(figures[0][-5:]),
-    "accuracy, least of the last three": lambda figures: min(figures[0][-3:]),
-    "loss, last epoch": lambda figures: -figures[1][-1],
-    "loss, mean of the last three": lambda figures: -statistics.mean(figures[1][-3:]),
+    "accuracy, last epoch": lambda run: run[0][-1],
+    "accuracy, best epoch": lambda run: max(run[0]),
+    "accuracy, mean of the last three": lambda run: statistics.mean(run[0][-3:]),
+    "accuracy, mean of the last five": lambda run: statistics.mean(run[0][-5:]),
+    "accuracy, least of the last three": lambda run: min(run[0][-3:]),
+    "loss, last epoch": lambda run: -run[1][-1],
+    "loss, mean of the last three": lambda run: -statistics.mean(run[1][-3:]),
 }
 SEVERAL = "accuracy, mean of the last three, several seeds"
 
@@ -49,7 +49,10 @@ def rows(study: optuna.Study, kept: ConfirmedRuns, seeds: int) -> list[tuple[dic
         runs = kept.of_recipe(step_six(study, trial).digest)
         if len(runs) < seeds:
             continue
-        said = {name: ranker(packed_figures(trial)) for name, ranker in RANKERS.items()}
+        said = {
+            name: ranker((figures(trial, "val_accuracy"), figures(trial, "val_loss")))
+            for name, ranker in RANKERS.items()
+        }
         said[SEVERAL] = stand[trial.number].mean
         found.append((said, statistics.mean(run.accuracies[-1] for run in runs)))
     return found

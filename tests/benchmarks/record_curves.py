@@ -6,8 +6,8 @@ A study that was searched with `--pruner none` has the whole curve of each trial
     python tests/benchmarks/record_curves.py --study curves --out tests/benchmarks/curves-10000.json
 
 A line a complete trial, in their order: its point, parameters, convolution layers, the hand step or starting
-point that it is (or null), and after each epoch validation accuracy and loss. With `--append` they are added to
-those that the file has, of a search with the same budget, epochs and data set.
+point that it is (or null), and after each epoch validation accuracy, validation loss and training loss. With
+`--append` they are added to those that the file has, of a search with the same budget, epochs and data set.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
 from search import attrs
-from search.history import packed_figures
+from search.history import figures
 from search.reading import open_to_read
 from search.study import read_settings, read_space
 from spaces.skeletons import load_skeletons
@@ -37,7 +37,6 @@ def recorded(study: optuna.Study) -> list[dict[str, Any]]:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.params["skeleton"] not in known:
             continue  # a user's own, or one that has gone since
-        accuracies, losses = packed_figures(trial)
         blocks = space.model(trial.params).blocks
         found.append(
             {
@@ -48,8 +47,9 @@ def recorded(study: optuna.Study) -> list[dict[str, Any]]:
                 "baseline": trial.user_attrs.get(attrs.BASELINE),
                 "start": trial.user_attrs.get(attrs.START),
                 "value": round(trial.values[0], 6),
-                "accuracy": accuracies,
-                "loss": [round(loss, 5) for loss in losses],
+                "accuracy": figures(trial, "val_accuracy"),
+                "loss": [round(loss, 5) for loss in figures(trial, "val_loss")],
+                "train_loss": [round(loss, 5) for loss in figures(trial, "train_loss")],
             }
         )
     return found
