@@ -5,7 +5,6 @@ mid-schedule, where its rate is highest, beside one whose rate has already falle
 same schedule say most about each other. `tests/benchmarks/pruners.py` replays every pruner on recorded curves.
 """
 
-import math
 from collections.abc import Sequence
 from copy import copy
 
@@ -21,20 +20,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.result import EpochRecord
 from search import attrs
-from search.forecast import Curve, Finished, Forecaster, log_error
+from search.forecast import Curve, Finished, best_end, log_error
 from search.history import figures, pack_curve
 from search.names import PrunerName
 
-CAUTION = 1.5
-"""Standard deviations by which the forecast pruner is optimistic."""
-MIN_COMPLETE = 5
+SLACK = 0.2
+"""By so much, in logarithms of the error, may a trial's best end be worse than the best there is: a fifth of the
+error, for one value's noise is more than a tenth of it at 99.4 % on 10,000 images."""
+MIN_COMPLETE = 4
 """Complete trials that the forecast pruner needs."""
-MIN_ALIKE = 2
-"""So many of them must have the trial's schedule."""
-HOPELESS = 20
-"""It does not learn from trials that ended with so many times the least error: they are on no line with others."""
+MIN_ALIKE = 3
+"""So many of them must have a trial's schedule, or all are its like."""
 MAX_PEERS = 200
-"""It learns from so many, the latest, so that its time does not grow with the study."""
+"""It looks at so many, the latest, so that its time does not grow with the study."""
 
 WARMUP = 4
 """Epochs before the gentle pruner looks at a trial."""
@@ -97,51 +95,39 @@ class GentlePruner(BasePruner):
 
 
 class ForecastPruner(BasePruner):
-    """Stops a trial that will not come near the best, as far as the curves of complete trials can tell.
+    """Stops a trial that would not come near the best even if it fell as far as the best of its like.
 
-    Where a trial will end is forecast from its accuracy and loss. It is stopped when even an optimistic forecast,
-    `caution` standard deviations better than the likeliest, is worse than the best that a complete trial with at
-    most as many parameters has reached: so it also serves a study of accuracy against parameters, which
-    Optuna's own pruners do not. Hand steps are never stopped.
+    From where a trial is, its error is let fall by as much as that of any complete trial with the same schedule
+    did from the same fraction of its training on. If that is still worse, by more than `slack`, than what a
+    complete trial with at most as many parameters has reached, the trial is stopped: so it also serves a study of
+    accuracy against parameters, which Optuna's own pruners do not. Hand steps are never stopped.
 
     Args:
-        caution: Standard deviations.
-        min_complete: Trials that ended well, as they are needed before any trial is stopped.
-        warmup: Epochs before a trial is looked at.
-        forecaster: What forecasts.
+        slack: In logarithms of the error.
+        min_complete: Complete trials that are needed before any trial is stopped.
+        min_alike: Trials with the same schedule without which all are a trial's like.
     """
 
     def __init__(
-        self,
-        *,
-        caution: float = CAUTION,
-        min_complete: int = MIN_COMPLETE,
-        warmup: int = 1,
-        forecaster: Forecaster | None = None,
+        self, *, slack: float = SLACK, min_complete: int = MIN_COMPLETE, min_alike: int = MIN_ALIKE
     ) -> None:
-        self._caution = caution
+        self._slack = slack
         self._min_complete = min_complete
-        self._warmup = warmup
-        self._forecaster = forecaster or Forecaster()
+        self._min_alike = min_alike
         self._known: dict[int, Finished] = {}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last epoch; its curve is in its attributes."""
         mine = _curve(trial)
-        if len(mine.accuracies) <= self._warmup or attrs.BASELINE in trial.user_attrs:
+        if not mine.accuracies or attrs.BASELINE in trial.user_attrs:
             return False
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         n_params = trial.user_attrs[attrs.N_PARAMS]
         rivals = [other.values[0] for other in complete if other.user_attrs[attrs.N_PARAMS] <= n_params]
-        if not rivals:
+        if len(complete) < self._min_complete or not rivals:
             return False
         finished = [self._finished(other) for other in complete[-MAX_PEERS:]]
-        limit = math.log(HOPELESS) + min(log_error(one.value) for one in finished)
-        finished = [one for one in finished if log_error(one.value) <= limit]
-        if len(finished) < self._min_complete or sum(one.curve.kind == mine.kind for one in finished) < MIN_ALIKE:
-            return False
-        forecast = self._forecaster.forecast(mine, finished)
-        return forecast.mean - self._caution * forecast.std > log_error(max(rivals))
+        return best_end(mine, finished, min_alike=self._min_alike) - self._slack > log_error(max(rivals))
 
     def _finished(self, trial: FrozenTrial) -> Finished:
         """A complete trial's curve; each is taken apart once."""
@@ -154,10 +140,8 @@ class ForecastPruner(BasePruner):
 def _curve(trial: FrozenTrial) -> Curve:
     return Curve(
         kind=trial.params["schedule"],
-        n_params=trial.user_attrs[attrs.N_PARAMS],
         epochs=trial.user_attrs[attrs.EPOCHS],
         accuracies=figures(trial, "val_accuracy"),
-        train_losses=figures(trial, "train_loss"),
     )
 
 

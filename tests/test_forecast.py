@@ -1,7 +1,6 @@
 """Forecasts of learning curves, and the pruner that stops what will not come near the best."""
 
 import math
-from dataclasses import replace
 
 import optuna
 import pytest
@@ -10,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drill_models.result import EpochRecord
 from search import attrs
-from search.forecast import Curve, Finished, Forecaster, log_error
+from search.forecast import Curve, Finished, best_end
 from search.history import pack_curve
 from search.pruner import MIN_COMPLETE, ForecastPruner, is_hopeless
 
@@ -42,10 +41,8 @@ def _records(errors: list[float]) -> tuple[EpochRecord, ...]:
 def _curve(errors: list[float], kind: str = "onecycle") -> Curve:
     return Curve(
         kind=kind,
-        n_params=1000,
         epochs=EPOCHS,
         accuracies=[1 - error for error in errors],
-        train_losses=[3 * error for error in errors],
     )
 
 
@@ -60,26 +57,33 @@ PEERS = [0.006 + 0.001 * n for n in range(8)]
 def test_a_curve_like_the_others_ends_like_the_others(epoch: int) -> None:
     finished = [_finished(final) for final in PEERS]
     for final in (0.007, 0.01, 0.02):
-        found = Forecaster().forecast(_curve(_errors(final, "onecycle")[:epoch]), finished)
-        assert abs(found.mean - math.log(final)) < 0.25
-        assert 0 < found.std < 0.5
+        running = _curve(_errors(final, "onecycle")[:epoch])
+        assert best_end(running, finished, min_alike=3) == pytest.approx(math.log(final), abs=1e-6)
 
 
-def test_its_own_schedule_says_most() -> None:
-    """At mid-training a OneCycle run looks as bad as a far worse one with steps."""
+def test_it_falls_as_far_as_the_best_of_its_like() -> None:
+    """At mid-training a OneCycle run has far to fall, and one with steps has not."""
     finished = [_finished(final, kind) for final in PEERS for kind in ("onecycle", "step")]
-    running = _errors(0.008, "onecycle")[:5]
-    with_own = Forecaster().forecast(_curve(running), finished)
-    without = Forecaster(unlike=1.0).forecast(_curve(running), finished)
-    assert abs(with_own.mean - math.log(0.008)) < abs(without.mean - math.log(0.008))
+    for kind in ("onecycle", "step"):
+        running = _curve(_errors(0.008, kind)[:5], kind)
+        assert best_end(running, finished, min_alike=3) == pytest.approx(math.log(0.008), abs=1e-6)
+    # Without its like, all are.
+    unknown = _curve(_errors(0.008, "step")[:5], "cosine")
+    assert best_end(unknown, finished, min_alike=3) < math.log(0.006)
 
 
-def test_a_loss_that_is_no_number_is_a_bad_one() -> None:
+def test_the_least_error_so_far_counts() -> None:
+    """One bad epoch, as a high learning rate makes them, is forgiven."""
     finished = [_finished(final) for final in PEERS]
-    broken = replace(_curve([0.5, 0.9]), train_losses=[1.0, float("nan")])
-    found = Forecaster().forecast(broken, finished)
-    assert math.isfinite(found.mean)
-    assert found.mean > log_error(0.99)
+    smooth = _errors(0.008, "onecycle")[:6]
+    bumpy = [*smooth[:5], 0.3]
+    assert best_end(_curve(bumpy), finished, min_alike=3) < best_end(_curve(smooth), finished, min_alike=3) + 0.4
+
+
+def test_curves_of_other_lengths_are_compared_at_the_same_fraction() -> None:
+    short = Finished(Curve(kind="onecycle", epochs=5, accuracies=[0.5, 0.8, 0.9, 0.95, 0.98]), 0.98)
+    running = Curve(kind="onecycle", epochs=10, accuracies=[0.4, 0.6, 0.7, 0.8])
+    assert best_end(running, [short], min_alike=1) == pytest.approx(math.log(0.2) + math.log(0.02 / 0.2))
 
 
 def _trial(
@@ -123,7 +127,7 @@ def _stopped_at(study: optuna.Study, errors: list[float], n_params: int = 1000, 
 
 
 def test_what_is_dead_is_stopped_at_once_and_the_best_never() -> None:
-    assert _stopped_at(_study(PEERS), [0.9] * EPOCHS) == 2
+    assert _stopped_at(_study(PEERS), [0.9] * EPOCHS) == 1
     assert _stopped_at(_study(PEERS), _errors(0.006, "onecycle")) is None
     assert _stopped_at(_study(PEERS), _errors(0.0055, "onecycle")) is None
     assert _stopped_at(_study(PEERS), _errors(0.02, "onecycle")) is not None

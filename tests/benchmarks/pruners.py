@@ -153,13 +153,13 @@ def wilson(times: int, of: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def pruners(epochs: int, cautions: Sequence[float]) -> dict[str, Callable[[], BasePruner]]:
+def pruners(epochs: int, slacks: Sequence[float]) -> dict[str, Callable[[], BasePruner]]:
     """What is compared: those that a search offers, and Optuna's with their own defaults."""
     found: dict[str, Callable[[], BasePruner]] = {
         name: partial(make_pruner, name, epochs) for name in PRUNER_NAMES
     }
-    for caution in cautions:
-        found[f"forecast, caution {caution:g}"] = partial(ForecastPruner, caution=caution)
+    for slack in slacks:
+        found[f"forecast, slack {slack:g}"] = partial(ForecastPruner, slack=slack)
     return found | {
         "Optuna's MedianPruner": MedianPruner,
         "Optuna's PercentilePruner(25)": partial(PercentilePruner, 25.0),
@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-10000.json"))
     parser.add_argument("--part", choices=["tune", "test", "all"], default="test")
     parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--cautions", type=float, nargs="*", default=[], help="of further forecast pruners")
+    parser.add_argument("--slacks", type=float, nargs="*", default=[], help="of further forecast pruners")
     parser.add_argument("--only", nargs="*", help="pruners whose name begins with one of these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file to write")
@@ -203,7 +203,7 @@ def main() -> int:
         )
         print(f"{'pruner':34}  saved  lost the best (95 %)     regret, points (most)")
         rows = []
-        for name, make in pruners(epochs, arguments.cautions).items():
+        for name, make in pruners(epochs, arguments.slacks).items():
             if arguments.only and not name.startswith(tuple(arguments.only)):
                 continue
             rng = random.Random(arguments.seed)  # the same draws for each
