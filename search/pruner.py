@@ -98,9 +98,9 @@ class ForecastPruner(BasePruner):
     """Stops a trial that would not come near the best even if it fell as far as the best of its like.
 
     From where a trial is, its error is let fall by as much as that of any complete trial with the same schedule
-    did from the same fraction of its training on. If that is still worse, by more than `slack`, than what a
-    complete trial with at most as many parameters has reached, the trial is stopped: so it also serves a study of
-    accuracy against parameters, which Optuna's own pruners do not. Hand steps are never stopped.
+    did from the same fraction of its training on. If that is still worse, by more than `slack`, than the best
+    complete trial, the trial is stopped. In a study of accuracy against parameters, whose trials Optuna's own
+    pruners refuse, that is the best one with at most as many parameters. Hand steps are never stopped.
 
     Args:
         slack: In logarithms of the error.
@@ -122,8 +122,10 @@ class ForecastPruner(BasePruner):
         if not mine.accuracies or attrs.BASELINE in trial.user_attrs:
             return False
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        n_params = trial.user_attrs[attrs.N_PARAMS]
-        rivals = [other.values[0] for other in complete if other.user_attrs[attrs.N_PARAMS] <= n_params]
+        one_value, n_params = len(study.directions) == 1, trial.user_attrs[attrs.N_PARAMS]
+        rivals = [
+            other.values[0] for other in complete if one_value or other.user_attrs[attrs.N_PARAMS] <= n_params
+        ]
         if len(complete) < self._min_complete or not rivals:
             return False
         finished = [self._finished(other) for other in complete[-MAX_PEERS:]]
