@@ -5,6 +5,7 @@ mid-schedule, where its rate is highest, beside one whose rate has already falle
 same schedule say most about each other. `tests/benchmarks/pruners.py` replays every pruner on recorded curves.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 
@@ -24,13 +25,15 @@ from search.forecast import Curve, Finished, best_end, log_error
 from search.history import figures, pack_curve
 from search.names import PrunerName
 
-SLACK = 0.2
-"""By so much, in logarithms of the error, may a trial's best end be worse than the best there is: a fifth of the
+SLACK = 0.25
+"""By so much, in logarithms of the error, may a trial's best end be worse than the best there is: a quarter of the
 error, for one value's noise is more than a tenth of it at 99.4 % on 10,000 images."""
 MIN_COMPLETE = 4
 """Complete trials that the forecast pruner needs."""
 MIN_ALIKE = 3
-"""So many of them must have a trial's schedule, or all are its like."""
+"""So many of those that ended well must have a trial's schedule, or all are its like."""
+ENDED_WELL = 3
+"""A trial ended well if its error is at most so many times the least."""
 MAX_PEERS = 200
 """It looks at so many, the latest, so that its time does not grow with the study."""
 
@@ -97,8 +100,8 @@ class GentlePruner(BasePruner):
 class ForecastPruner(BasePruner):
     """Stops a trial that would not come near the best even if it fell as far as the best of its like.
 
-    From where a trial is, its error is let fall by as much as that of any complete trial with the same schedule
-    did from the same fraction of its training on. If that is still worse, by more than `slack`, than the best
+    From where a trial is, its error is let fall by as much as that of any trial with the same schedule that ended
+    well did from the same fraction of its training on. If that is still worse, by more than `slack`, than the best
     complete trial, the trial is stopped. In a study of accuracy against parameters, whose trials Optuna's own
     pruners refuse, that is the best one with at most as many parameters. Hand steps are never stopped.
 
@@ -129,6 +132,8 @@ class ForecastPruner(BasePruner):
         if len(complete) < self._min_complete or not rivals:
             return False
         finished = [self._finished(other) for other in complete[-MAX_PEERS:]]
+        well = math.log(ENDED_WELL) + min(log_error(one.value) for one in finished)
+        finished = [one for one in finished if log_error(one.value) <= well]
         return best_end(mine, finished, min_alike=self._min_alike) - self._slack > log_error(max(rivals))
 
     def _finished(self, trial: FrozenTrial) -> Finished:
