@@ -40,10 +40,12 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
         counts = tally(outcome.opened.study)
         several = outcome.opened.workers > 1
         running = "the ones that were running are" if several else "the one that was running is"
+        kept = f"{counts.trained} of {config.trials} trials are kept, and {running} queued again"
+        if counts.trained >= config.trials:
+            kept = "all trials are kept, and what the best reached with other seeds so far"
         words = ["drill-search", *map(_without_password, command[1:])]
         err.print(
-            f"interrupted; {counts.trained} of {config.trials} trials are kept, and {running} "
-            f"queued again. Go on with:\n  {shlex.join(words)}",
+            f"interrupted; {kept}. Go on with:\n  {shlex.join(words)}",
             highlight=False,
             soft_wrap=True,
             markup=False,
