@@ -10,9 +10,10 @@ the model's own value of the point that the search calls its best.
 
 Rows: plain TPE, where an oversized network is pruned as soon as it is proposed (the usual advice), and the same
 with the constraint set (`Trial.set_constraint`), then `BudgetSampler` over several samplers. Columns: the best
-after so many trained trials and after so many proposals, mean and standard error over the seeds; the share of
-proposals that were oversized and so wasted; convolution layers of the networks in the first and last third of the
-proposals (plain TPE is said to drift to shallow networks, optuna issue 2969); time of a proposal.
+after so many trained trials (and how many searches got so far, where some did not) and after so many proposals,
+mean and standard error over the seeds; the share of proposals that were oversized and so wasted; convolution layers
+of the networks in the first and last third of the proposals (plain TPE is said to drift to shallow networks, optuna
+issue 2969); time of a proposal. A search is given up after ten proposals for each network that it should train.
 """
 
 import argparse
@@ -53,7 +54,7 @@ from spaces.skeletons import load_skeletons
 N_IMAGES = 10_000
 """Of the validation split, whose noise a trial's value has."""
 
-MAX_WASTE = 20
+MAX_WASTE = 10
 """So many proposals for a trained network; then a plain search is given up."""
 
 CASES: dict[str, SamplerName | None] = {
@@ -80,7 +81,7 @@ class Model:
 
     @staticmethod
     def _new() -> ExtraTreesRegressor:
-        return ExtraTreesRegressor(n_estimators=200, min_samples_leaf=2, max_features=0.5, random_state=0)
+        return ExtraTreesRegressor(n_estimators=100, min_samples_leaf=2, max_features=0.5, random_state=0)
 
     def quality(self) -> tuple[float, float]:
         """Rank correlation and R^2 of errors that were left out, ten-fold."""
@@ -176,8 +177,18 @@ def run(case: str, model: Model, budget: Budget, trials: int, seed: int) -> Sear
 
 def mean_and_error(values: Sequence[float]) -> str:
     """As the table shows it, in per cent."""
+    if max(values) == 0:
+        return "none"
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
     return f"{100 * statistics.mean(values):.3f} +- {100 * error:.3f}"
+
+
+def best_after(found: Sequence[Searched], mark: int) -> str:
+    """The best after so many trained trials, of the searches that got so far."""
+    values = [one.by_trained[mark - 1] for one in found if len(one.by_trained) >= mark]
+    if len(values) == len(found):
+        return mean_and_error(values)
+    return f"{mean_and_error(values) if values else 'none'} ({len(values)} of {len(found)})"
 
 
 _model: Model
@@ -196,8 +207,8 @@ def _one(job: tuple[str, int, int, int]) -> Searched:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-10000.json"))
-    parser.add_argument("--budget", type=int, default=10_000)
+    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-3000.json"))
+    parser.add_argument("--budget", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=60, help="networks to train in a search")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
@@ -219,10 +230,7 @@ def main() -> int:
                 jobs = [(case, arguments.budget, arguments.trials, seed) for seed in range(arguments.seeds)]
                 found = list(pool.map(_one, jobs))
                 rows.append({"case": case, "searches": [asdict(one) for one in found]})
-                cells = [
-                    mean_and_error([one.by_trained[min(m, len(one.by_trained)) - 1] for one in found])
-                    for m in marks
-                ]
+                cells = [best_after(found, mark) for mark in marks]
                 cells.append(mean_and_error([one.by_proposals[arguments.trials - 1] for one in found]))
                 wasted, first, last, seconds = (
                     statistics.mean(getattr(one, key) for one in found)
