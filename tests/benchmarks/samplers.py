@@ -11,9 +11,10 @@ the model's own value of the point that the search calls its best.
 Rows: plain TPE, where an oversized network is pruned as soon as it is proposed (the usual advice), and the same
 with the constraint set (`Trial.set_constraint`), then `BudgetSampler` over several samplers. Columns: the best
 after so many trained trials (and how many searches got so far, where some did not) and after so many proposals,
-mean and standard error over the seeds; the share of proposals that were oversized and so wasted; convolution layers
-of the networks in the first and last third of the proposals (plain TPE is said to drift to shallow networks, optuna
-issue 2969); time of a proposal. A search is given up after ten proposals for each network that it should train.
+mean and standard error over the seeds; the share of proposals that were oversized and so wasted; convolution
+layers of the networks in the first and last third of the proposals (plain TPE is said to drift to shallow
+networks, optuna issue 2969); time of a proposal. A search is given up after ten proposals for each network that
+it should train.
 """
 
 import argparse
