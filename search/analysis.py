@@ -57,7 +57,7 @@ def _epochs(n: int) -> str:
 def noise_sentence(accuracy: float, n_images: int, runs: int) -> str:
     """How far the mean of so many runs can be off."""
     error = math.sqrt(accuracy * (1 - accuracy) / n_images)
-    which = "One run with one seed, the best of its study: its value" if runs == 1 else f"The mean of {runs} runs"
+    which = "One run with one seed: its value" if runs == 1 else f"The mean of {runs} runs"
     return (
         f"{which} has a standard error of about {error:.2%} on {n_images:,} validation images and is optimistic, "
         f"because it was chosen by that value. The test set was not used."

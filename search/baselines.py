@@ -69,8 +69,8 @@ def seed_starts(
 ) -> tuple[str, ...]:
     """Queues starting points, made just small enough for each budget; returns the names of those queued now.
 
-    One that comes out as another trial's network and training is left out, and so is a budget that no network
-    keeps. Each is queued once a study.
+    One whose skeleton cannot be made so small is left out, one that comes out as another trial's network and
+    training, and a budget that no network keeps. Each is queued once a study.
     """
     trials = study.get_trials(deepcopy=False)
     present = {trial.user_attrs.get(START) for trial in trials}
@@ -85,9 +85,10 @@ def seed_starts(
             name = step.name if len(budgets) == 1 else f"{step.name}/{budget.max_params}"
             if name in present:
                 continue
-            point = space.shrink(space.encode(step.recipe), budget)
+            wide = space.encode(step.recipe)
+            point = space.shrink(wide, budget)
             identity = known.identity(point)
-            if identity in seen:
+            if identity in seen or point["skeleton"] != wide["skeleton"]:
                 continue
             seen.add(identity)
             study.enqueue_trial(point, user_attrs={START: name})

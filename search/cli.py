@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from typer.exceptions import TyperException
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
 from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
+
+if TYPE_CHECKING:
+    from search.config import SearchConfig
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
@@ -54,6 +57,20 @@ Storage = Annotated[
     str | None,
     typer.Option("--storage", help="Database URL. Default: the last one used, else SQLite in ./studies."),
 ]
+MaxMacs = Annotated[int | None, typer.Option("--max-macs", min=1, help="Multiply-adds an image, at most.")]
+MaxActivations = Annotated[
+    int | None, typer.Option("--max-activations", min=1, help="Activations alive at once for one image, at most.")
+]
+Baselines = Annotated[
+    list[str] | None,
+    typer.Option("--baselines", help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable."),
+]
+SkeletonFiles = Annotated[
+    list[Path] | None, typer.Option("--skeleton", help="Skeleton file to add to the space; repeatable.")
+]
+Starts = Annotated[
+    bool, typer.Option("--starts/--no-starts", help="Train the package's starting points, after hand steps.")
+]
 SearchStorage = Annotated[
     str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
 ]
@@ -75,17 +92,10 @@ def search(
     dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASET_NAMES)}.")] = "mnist",
     data: Data = None,
     offline: Offline = False,
-    max_macs: Annotated[int | None, typer.Option(min=1, help="Multiply-adds an image, at most.")] = None,
-    max_activations: Annotated[
-        int | None, typer.Option(min=1, help="Activations alive at once for one image, at most.")
-    ] = None,
-    baselines: Annotated[
-        list[str] | None,
-        typer.Option(help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable."),
-    ] = None,
-    skeleton: Annotated[
-        list[Path] | None, typer.Option(help="Skeleton file to add to the space; repeatable.")
-    ] = None,
+    max_macs: MaxMacs = None,
+    max_activations: MaxActivations = None,
+    baselines: Baselines = None,
+    skeleton: SkeletonFiles = None,
     sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
     pruner: Annotated[
         str,
@@ -97,12 +107,10 @@ def search(
             help=f"One of {', '.join(OBJECTIVE_NAMES)}: the best within the budget, or the best of every size."
         ),
     ] = "accuracy",
-    starts: Annotated[
-        bool, typer.Option("--starts/--no-starts", help="Train the package's starting points, after hand steps.")
-    ] = True,
+    starts: Starts = True,
     finalists: Annotated[
         int | None,
-        typer.Option(min=0, help="So many of the best train again at the end. Default: trials / 20, up to 5."),
+        typer.Option(min=0, help="So many of the best train again. Default: a twentieth of the trials, up to 5."),
     ] = None,
     finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
@@ -161,6 +169,10 @@ def search(
         study=study,
         out=to,
     )
+    _run(config)
+
+
+def _run(config: "SearchConfig") -> None:
     from search.early import check_early
 
     check_early(config)
@@ -370,6 +382,11 @@ def frontier(
     dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASET_NAMES)}.")] = "mnist",
     data: Data = None,
     offline: Offline = False,
+    max_macs: MaxMacs = None,
+    max_activations: MaxActivations = None,
+    baselines: Baselines = None,
+    skeleton: SkeletonFiles = None,
+    starts: Starts = True,
     seed: Annotated[int, typer.Option(min=0, max=2**31)] = 0,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -381,8 +398,8 @@ def frontier(
 ) -> None:
     """Find the smallest network that holds a target on the validation images.
 
-    Searches with --objective pareto, or goes on with that search; then trains the smallest candidates of its front
-    again, until one holds the target with every seed, and writes it as step 6. The test set is not read.
+    Searches with --objective pareto, or goes on with that search; then trains the smallest networks that reached
+    the target again, until one holds it with every seed, and writes it as step 6. The test set is not read.
     """
     from search.options import search_config, training_options
 
@@ -395,22 +412,19 @@ def frontier(
         training=training_options(
             data=data, offline=offline, device=device, engine=engine, precision=precision, workers=workers
         ),
+        max_macs=max_macs,
+        max_activations=max_activations,
+        baselines=baselines,
+        skeletons=skeleton or [],
+        starts=starts,
         objective="pareto",
-        finalists=0,
+        hold_seeds=seeds,
         seed=seed,
         storage=storage,
         study=study,
+        out=to,
     )
-    from drill_models.yaml_io import check_writable
-    from search.early import check_early
-
-    check_early(config)
-    if to is not None:
-        check_writable(to)
-    from search.frontier_job import run_frontier_job
-
-    if not run_frontier_job(config, seeds, to, out, err, sys.argv):
-        raise typer.Exit(INTERRUPTED)
+    _run(config)
 
 
 @app.command()

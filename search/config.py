@@ -58,6 +58,8 @@ class SearchConfig:
         finalists: So many of the best trials are trained again at the end, with other seeds;
             None for a twentieth of the trials, at most 5.
         finalist_seeds: How many other seeds.
+        hold_seeds: With so many seeds must the smallest network hold the target, which is then looked for at the
+            end, in place of finalists; None for none.
         skeletons: Those of the package and the user's own.
         storage: SQLAlchemy URL, or None for SQLite under `./studies`.
         study: Name of the study, or None for one that says data set, budget and space.
@@ -81,6 +83,7 @@ class SearchConfig:
     starts: bool = True
     finalists: int | None = None
     finalist_seeds: int = 2
+    hold_seeds: int | None = None
     storage: str | None = None
     study: str | None = None
     out: Path | None = None

@@ -15,6 +15,7 @@ from drill_models.resolve import Resolved
 from drill_models.result import EpochRecord
 from search import attrs
 from search.finalists import Rerun
+from search.frontier import Candidate
 from search.history import Tally, accuracy_of, ranked, tally
 from search.session import Opened
 from search.storage import shown
@@ -109,12 +110,21 @@ class SearchDisplay:
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """The best trials are now trained again, with so many other seeds."""
         names = ", ".join(trial_name(trial) for trial in trials)
-        self.notice(f"the best {len(trials)} again, with {seeds} other seeds: {names}")
+        self.notice(f"the best {len(trials)} again, each with {seeds} more {_words('seed', seeds)}: {names}")
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
         first = percent(accuracy_of(rerun.trial))
         self.notice(f"trial {trial_name(rerun.trial)} again: {percent(rerun.value)} (at first {first})")
+
+    def candidate(self, candidate: Candidate) -> None:
+        """A network was trained with several seeds, to see whether it holds the target."""
+        n_params = candidate.trial.user_attrs[attrs.N_PARAMS]
+        verdict = "holds" if candidate.holds else "does not hold"
+        self.notice(
+            f"trial {trial_name(candidate.trial)}, {n_params:,} parameters: {verdict} {percent(self._target)} "
+            f"({', '.join(map(percent, candidate.values))})"
+        )
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
@@ -231,3 +241,7 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _words(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"

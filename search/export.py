@@ -19,7 +19,18 @@ from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, T
 from drill_models.step_io import load_step, save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
-from search.history import accuracy_of, baselines, best, curve, front, ranked, recipe_of, standings, tally
+from search.history import (
+    accuracy_of,
+    baselines,
+    best,
+    curve,
+    finalists_of,
+    front,
+    ranked,
+    recipe_of,
+    standings,
+    tally,
+)
 from search.retrain import SMALL_DATA
 from search.study import StudySettings, kept_verdict, read_settings, read_space
 from spaces.drill import DrillSpace
@@ -54,14 +65,48 @@ def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]
         DrillError: No complete trial is as small, or a file cannot be written.
     """
     best(study)  # refuses a study without a complete trial
-    points = front(study)
-    chosen: list[tuple[FrozenTrial, int | None]] = [(_within(points, limit), limit) for limit in at_most]
+    points, settings = front(study), read_settings(study)
+    chosen = [(point, point.user_attrs[attrs.N_PARAMS]) for point in points]
+    if at_most:
+        # Of several limits that one network keeps, the least is its target.
+        chosen = [(_within(points, limit), limit) for limit in sorted(at_most, reverse=True)]
     paths: list[Path] = []
-    for trial, limit in chosen or [(point, None) for point in points]:
+    for trial, limit in chosen:
         path = numbered_file(study.study_name, trial)
-        save_step(path, _with_older_verdict(step_six(study, trial, limit), path))
+        target = _highest(settings, min(limit, settings.max_params))
+        save_step(path, _with_older_verdict(step_six(study, trial, target), path))
         paths.append(path)
     return list(dict.fromkeys(paths))
+
+
+def export_smallest(
+    study: optuna.Study, trial: FrozenTrial, accuracy: float, seeds: int, out: Path | None
+) -> Path:
+    """Writes the smallest network that holds an accuracy as a step file; returns where.
+
+    Raises:
+        DrillError: The file cannot be written.
+    """
+    path = out if out is not None else numbered_file(study.study_name, trial)
+    settings = read_settings(study)
+    target = Target(
+        purpose=f"The fewest parameters with which every one of {seeds} seeds reaches {accuracy:.2%}.",
+        accuracy=accuracy,
+        max_params=settings.max_params,
+        epochs=settings.epochs,
+    )
+    save_step(path, _with_older_verdict(step_six(study, trial, target), path))
+    return path
+
+
+def _highest(settings: StudySettings, max_params: int) -> Target:
+    """The target of a network that is the most accurate of its size."""
+    return Target(
+        purpose=f"The highest validation accuracy with at most {replace(settings.budget, max_params=max_params)}.",
+        accuracy=settings.target,
+        max_params=max_params,
+        epochs=settings.epochs,
+    )
 
 
 def _within(points: Sequence[FrozenTrial], limit: int) -> FrozenTrial:
@@ -105,13 +150,13 @@ def _file_name(study_name: str) -> str:
     return study_name.replace("/", "_")
 
 
-def step_six(study: optuna.Study, trial: FrozenTrial, max_params: int | None = None) -> Step:
+def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = None) -> Step:
     """A complete trial as a step.
 
     Args:
         study: Of the trial.
         trial: Which.
-        max_params: Of the step's target, where that is less than the study's budget.
+        target: What it is for; None for the highest accuracy within the study's budget.
 
     Raises:
         StudyError: The trial has no recorded epochs.
@@ -122,18 +167,12 @@ def step_six(study: optuna.Study, trial: FrozenTrial, max_params: int | None = N
         raise StudyError(f"trial {trial.number} of study {study.study_name} has no recorded epochs")
     recipe = recipe_of(trial, space, settings.epochs)
     where = Environment(**trial.user_attrs[attrs.ENVIRONMENT])
-    budget = replace(settings.budget, max_params=max_params or settings.max_params)
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     return Step(
         name=f"step 6: {study.study_name}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
-        target=Target(
-            purpose=f"The highest validation accuracy with at most {budget}.",
-            accuracy=settings.target,
-            max_params=budget.max_params,
-            epochs=settings.epochs,
-        ),
+        target=target or _highest(settings, settings.max_params),
         model=recipe.model,
         training=recipe.training,
         result=Result(
@@ -158,9 +197,8 @@ def _analysis(
         f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
     if standing.runs > 1:
-        sentences.append(
-            f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}; by that it was chosen."
-        )
+        chosen = "; by that it was chosen" if trial.number in finalists_of(study) else ""
+        sentences.append(f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}{chosen}.")
     hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
     if hand:
         theirs = recipe_of(hand[0], space, settings.epochs)

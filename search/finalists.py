@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search import attrs
-from search.history import accuracy_of, front, keep_rerun, ranked, recipe_of, reruns
+from search.history import accuracy_of, feasible, front, keep_rerun, recipe_of, reruns
 from search.several import train_all
 from search.tasks import Task
 from search.workers import Executor
@@ -43,9 +43,25 @@ class Rerun:
 
 def finalists(study: optuna.Study, top: int) -> list[FrozenTrial]:
     """The most accurate trials by their own run's value; those of the front alone where there are two values."""
-    if len(study.directions) > 1:
-        return sorted(front(study), key=lambda trial: -accuracy_of(trial))[:top]
-    return sorted(ranked(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
+    trials = front(study) if len(study.directions) > 1 else feasible(study)
+    return sorted(trials, key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
+
+
+def other_seeds(trial: FrozenTrial, n: int) -> tuple[int, ...]:
+    """The seeds that a trial is trained again with."""
+    first: int = trial.user_attrs[attrs.SEED]
+    return tuple(first + k * SEED_STEP for k in range(1, n + 1))
+
+
+def left_to_train(study: optuna.Study, trials: Sequence[FrozenTrial], seeds: int) -> list[tuple[FrozenTrial, int]]:
+    """Trials and seeds that they were not yet trained with."""
+    there = reruns(study)
+    return [
+        (trial, seed)
+        for trial in trials
+        for seed in other_seeds(trial, seeds)
+        if seed not in there.get(trial.number, {})
+    ]
 
 
 def train_again(
@@ -73,13 +89,7 @@ def train_again(
         DrillError: A run failed.
         Interrupted: `should_stop` said yes; what had ended is kept.
     """
-    there = reruns(study)
-    left = [
-        (trial, seed)
-        for trial in trials
-        for seed in (trial.user_attrs[attrs.SEED] + k * SEED_STEP for k in range(1, seeds + 1))
-        if seed not in there.get(trial.number, {})
-    ]
+    left = left_to_train(study, trials, seeds)
     tasks = [
         Task(
             key=i,

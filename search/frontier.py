@@ -1,4 +1,4 @@
-"""The smallest network that holds a target: candidates of a study's front, trained again until one does."""
+"""The smallest network that holds a target: trials of a study, trained again until one does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,18 +6,16 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial
 
-from search.finalists import train_again
-from search.history import accuracy_of, front, reruns, standings
+from search import attrs
+from search.finalists import other_seeds, train_again
+from search.history import accuracy_of, feasible, reruns
 from search.workers import Executor
 from spaces.drill import DrillSpace
-
-SLACK = 0.001
-"""A trial whose mean is further below the target is no candidate: one run's standard error is 0.0008 at 99.4 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A network of the front that was looked at.
+    """A network that was trained with several seeds.
 
     Attributes:
         trial: The trial.
@@ -41,7 +39,10 @@ def smallest_that_holds(
     say: Callable[[str], None],
     should_stop: Callable[[], bool],
 ) -> FrozenTrial | None:
-    """Trains the front's candidates again, smallest first, until one holds the target with every seed.
+    """Trains complete trials again, smallest first, until one holds the target with every seed.
+
+    Those whose own run, or one that is known already, is below the target are left out; all others are looked at,
+    also where a smaller network had more luck.
 
     Args:
         study: To read; the new trainings are kept in it.
@@ -54,23 +55,27 @@ def smallest_that_holds(
         should_stop: Asked all the time.
 
     Returns:
-        The trial, or None where no network of the front holds the target.
+        The trial, or None where no network of the study holds the target.
 
     Raises:
         DrillError: A run failed.
         Interrupted: `should_stop` said yes; what had ended is kept.
     """
-    stand = standings(study)
-    for trial in front(study):
-        if stand[trial.number].mean < target - SLACK:
+
+    def values(trial: FrozenTrial) -> tuple[float, ...]:
+        known = reruns(study).get(trial.number, {})
+        return accuracy_of(trial), *(known[seed] for seed in other_seeds(trial, seeds - 1) if seed in known)
+
+    for trial in sorted(feasible(study), key=lambda trial: (trial.user_attrs[attrs.N_PARAMS], trial.number)):
+        if min(values(trial)) < target:
             continue
         for _ in train_again(
             study, [trial], space, seeds=seeds - 1, executor=executor, say=say, should_stop=should_stop
         ):
             pass
-        values = (accuracy_of(trial), *reruns(study).get(trial.number, {}).values())
-        holds = min(values) >= target
-        told(Candidate(trial=trial, values=values, holds=holds))
+        found = values(trial)
+        holds = min(found) >= target
+        told(Candidate(trial=trial, values=found, holds=holds))
         if holds:
             return trial
     return None

@@ -92,24 +92,44 @@ def standings(study: optuna.Study) -> dict[int, Standing]:
     return found
 
 
-def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that keep every constraint, best first.
-
-    Those that were trained with other seeds too come before all others, by their mean: the best value of many
-    single runs is mostly luck.
-    """
-    trials = [
+def feasible(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials that keep every constraint, in their order."""
+    return [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if all(value <= 0 for value in trial.constraints.values())
     ]
-    stand = standings(study)
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials that keep every constraint, best first.
+
+    Where the best were trained with other seeds, they come first, by their means: the best value of many single
+    runs is mostly luck. Else, and as soon as a further trial is complete, all are ranked by their own run.
+    """
+    last = finalists_of(study)
+    stand = standings(study) if last else {}
 
     def place(trial: FrozenTrial) -> tuple[bool, float, int]:
-        standing = stand[trial.number]
-        return standing.runs == 1, -standing.mean, trial.number
+        final = trial.number in last
+        return not final, -(stand[trial.number].mean if final else accuracy_of(trial)), trial.number
 
-    return sorted(trials, key=place)
+    return sorted(feasible(study), key=place)
+
+
+def keep_finalists(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+    """Keeps which trials were trained with other seeds, once all of them were."""
+    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    study.set_user_attr(attrs.FINALS, {"trials": [trial.number for trial in trials], "complete": complete})
+
+
+def finalists_of(study: optuna.Study) -> frozenset[int]:
+    """Numbers of those trials; none where further trials have become complete since."""
+    kept = study.user_attrs.get(attrs.FINALS)
+    if kept is None:
+        return frozenset()
+    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    return frozenset(kept["trials"]) if kept["complete"] == complete else frozenset()
 
 
 def best(study: optuna.Study) -> FrozenTrial:
@@ -127,16 +147,15 @@ def best(study: optuna.Study) -> FrozenTrial:
 def front(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials that no other beats in accuracy with as few parameters; fewest parameters first.
 
-    Accuracy is the mean where a trial was trained with several seeds.
+    By their own runs: a mean over seeds would lose against the luckiest of many single runs.
     """
-    stand = standings(study)
 
-    def size_then_accuracy(trial: FrozenTrial) -> tuple[int, float]:
-        return trial.user_attrs[attrs.N_PARAMS], -stand[trial.number].mean
+    def size_then_accuracy(trial: FrozenTrial) -> tuple[int, float, int]:
+        return trial.user_attrs[attrs.N_PARAMS], -accuracy_of(trial), trial.number
 
     found: list[FrozenTrial] = []
-    for trial in sorted(ranked(study), key=size_then_accuracy):
-        if not found or stand[trial.number].mean > stand[found[-1].number].mean:
+    for trial in sorted(feasible(study), key=size_then_accuracy):
+        if not found or accuracy_of(trial) > accuracy_of(found[-1]):
             found.append(trial)
     return found
 
@@ -171,7 +190,7 @@ def keep_rerun(study: optuna.Study, number: int, seed: int, records: list[EpochR
 def reruns(study: optuna.Study) -> dict[int, dict[int, float]]:
     """Values of the trainings with other seeds: of each trial, by number, of each seed.
 
-    A training that diverged counts as no better than guessing.
+    One that diverged counts as 0.
     """
     column = _COLUMNS.index("val_accuracy")
     found: dict[int, dict[int, float]] = {}

@@ -12,15 +12,17 @@ from sqlalchemy.engine import URL
 from drill_models.backend import Backend
 from drill_models.data import validation_data
 from drill_models.device import default_workers, resolve_backend
+from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.starting_points import all_starts
 from drill_models.train import Interrupted
 from search.baselines import Seeded, seed_baselines, seed_starts
 from search.config import SearchConfig
-from search.export import export_best
-from search.finalists import Rerun, default_finalists, finalists, train_again
-from search.history import ranked, tally
+from search.export import export_best, export_smallest
+from search.finalists import Rerun, default_finalists, finalists, left_to_train, train_again
+from search.frontier import Candidate, smallest_that_holds
+from search.history import keep_finalists, ranked, tally
 from search.last_used import remember
 from search.pruner import make_pruner
 from search.requeue import requeue_dead
@@ -85,6 +87,9 @@ class Display(Watcher, Protocol):
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
 
+    def candidate(self, candidate: Candidate) -> None:
+        """A network was trained with several seeds, to see whether it holds the target."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -93,7 +98,7 @@ class Outcome:
     Attributes:
         finished: False where it was interrupted.
         opened: The study.
-        exported: The step file of the best trial; None where no trial is complete, or where every size is sought.
+        exported: The step file that was written: of the best trial, or of the smallest that holds the target.
         trials: Networks that were to be trained in total.
     """
 
@@ -159,17 +164,34 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             requeued=requeued,
             already=already,
             backend=backend,
-            # More than there are trials to train would only take threads from the others.
-            workers=max(1, min(wanted, config.trials - already)),
+            # More than there are networks to train would only take threads from the others.
+            workers=max(1, min(wanted, max(config.trials - already, _again(config)))),
         )
         display.opened(opened)
+        held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:
             finished = run_trials(_job(config, opened), executor, display, should_stop)
             if finished and tally(study).trained >= config.trials:
-                finished = _finals(config, opened, executor, display, should_stop)
-        one = config.objective == "accuracy" or config.out is not None
-        exported = export_best(study, config.out) if ranked(study) and one else None
+                stage = _Stage(config, opened, executor, display, should_stop)
+                try:
+                    if config.hold_seeds:
+                        held = stage.smallest()
+                    else:
+                        stage.finals()
+                except Interrupted:
+                    finished = False
+                except DrillError as error:
+                    display.notice(f"the best were not all trained again: {error}")
+        exported = _export(config, study, held)
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
+
+
+def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None) -> Path | None:
+    """Writes what was looked for: the best, or the smallest that holds; where every size is sought, nothing."""
+    if held is not None and config.hold_seeds is not None:
+        return export_smallest(study, held, config.target, config.hold_seeds, config.out)
+    wanted = config.hold_seeds is None and (config.objective == "accuracy" or config.out is not None)
+    return export_best(study, config.out) if wanted and ranked(study) else None
 
 
 def _job(config: SearchConfig, opened: Opened) -> Job:
@@ -190,26 +212,74 @@ def _start_budgets(config: SearchConfig) -> list[Budget]:
     return [replace(config.budget, max_params=max(1, config.budget.max_params // size)) for size in sizes]
 
 
-def _finals(
-    config: SearchConfig, opened: Opened, executor: Executor, display: Display, should_stop: Callable[[], bool]
-) -> bool:
-    """Trains the best trials again; returns whether it came to its end."""
-    top = default_finalists(config.trials) if config.finalists is None else config.finalists
-    chosen = finalists(opened.study, top) if config.finalist_seeds else []
-    if not chosen:
-        return True
-    display.finals(chosen, config.finalist_seeds)
-    try:
+def _top(config: SearchConfig) -> int:
+    """How many trials are trained again."""
+    if not config.finalist_seeds:
+        return 0
+    return default_finalists(config.trials) if config.finalists is None else config.finalists
+
+
+def _again(config: SearchConfig) -> int:
+    """Trainings side by side at the end of a search."""
+    return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What comes after the trials: some of them are trained again."""
+
+    config: SearchConfig
+    opened: Opened
+    executor: Executor
+    display: Display
+    should_stop: Callable[[], bool]
+
+    def finals(self) -> None:
+        """Trains the best again.
+
+        Raises:
+            DrillError: A run failed.
+            Interrupted: `should_stop` said yes.
+        """
+        study, seeds = self.opened.study, self.config.finalist_seeds
+        chosen = finalists(study, _top(self.config))
+        if not chosen:
+            return
+        if left_to_train(study, chosen, seeds):
+            self.display.finals(chosen, seeds)
         for rerun in train_again(
-            opened.study,
+            study,
             chosen,
-            opened.space,
-            seeds=config.finalist_seeds,
-            executor=executor,
-            say=display.notice,
-            should_stop=should_stop,
+            self.opened.space,
+            seeds=seeds,
+            executor=self.executor,
+            say=self.display.notice,
+            should_stop=self.should_stop,
         ):
-            display.rerun(rerun)
-    except Interrupted:
-        return False
-    return True
+            self.display.rerun(rerun)
+        keep_finalists(study, chosen)
+
+    def smallest(self) -> FrozenTrial | None:
+        """Looks for the smallest network that holds the target.
+
+        Raises:
+            DrillError: A run failed.
+            Interrupted: `should_stop` said yes.
+        """
+        seeds = self.config.hold_seeds or 1
+        held = smallest_that_holds(
+            self.opened.study,
+            self.config.target,
+            self.opened.space,
+            seeds=seeds,
+            executor=self.executor,
+            told=self.display.candidate,
+            say=self.display.notice,
+            should_stop=self.should_stop,
+        )
+        if held is None:
+            self.display.notice(
+                f"no network of this study holds {self.config.target:.2%} with every one of {seeds} seeds; more "
+                f"--trials may find one"
+            )
+        return held

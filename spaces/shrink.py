@@ -68,7 +68,8 @@ def _refilled(
 
     Equal widths stay equal, because identity paths hang on that.
     """
-    for width in sorted({wide[name] for name in names}, key=lambda width: int(width * factor) - width * factor):
+    cut = {wide[name] for name in names if narrow[name] < wide[name] * factor}
+    for width in sorted(cut, key=lambda width: int(width * factor) - width * factor):
         wider = {**narrow, **{name: narrow[name] + 1 for name in names if wide[name] == width}}
         if all(wider[name] <= wide[name] for name in names) and fits(wider):
             narrow = wider

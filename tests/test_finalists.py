@@ -8,7 +8,7 @@ from drill_models.data import ResidentData
 from drill_models.train import Interrupted
 from search import attrs
 from search.finalists import SEED_STEP, Rerun, default_finalists, finalists, train_again
-from search.history import accuracy_of, curve, keep_rerun, ranked, reruns, standings
+from search.history import accuracy_of, curve, keep_finalists, keep_rerun, ranked, reruns, standings
 from search.workers import InProcess
 from tests.jobs import Log, run_here, small_job
 from tests.spaces_for_tests import SPACE
@@ -53,14 +53,21 @@ def test_a_rerun_is_another_training(searched: optuna.Study, few_digits: Residen
     assert len({accuracy_of(first.trial), first.value, second.value}) > 1
 
 
-def test_the_best_is_chosen_among_finalists_by_their_mean(searched: optuna.Study) -> None:
+def test_the_best_is_chosen_among_finalists_by_their_mean(
+    searched: optuna.Study, few_digits: ResidentData
+) -> None:
     first, second, third, last = ranked(searched)
-    keep_rerun(searched, third.number, 7, [curve(third)[-1].model_copy(update={"val_accuracy": 1.0})])
-    assert ranked(searched)[0].number == third.number
-    # One that diverged counts as no better than guessing, and still comes before those that were not tried.
-    keep_rerun(searched, first.number, 7, [])
-    assert [trial.number for trial in ranked(searched)] == [third.number, first.number, second.number, last.number]
+    perfect = [curve(third)[-1].model_copy(update={"val_accuracy": 1.0})]
+    keep_rerun(searched, third.number, 7, perfect)
+    keep_rerun(searched, first.number, 7, [])  # as one that diverged
     assert standings(searched)[first.number].mean == pytest.approx(accuracy_of(first) / 2)
+    # While not all finalists were trained again, nothing is said by those that were.
+    assert ranked(searched) == [first, second, third, last]
+    keep_finalists(searched, [first, third])
+    assert [trial.number for trial in ranked(searched)] == [third.number, first.number, second.number, last.number]
+    # Nor once further trials are complete, of which each may be better.
+    run_here(small_job(trials=5, study=searched), few_digits, Log(), lambda: False)
+    assert accuracy_of(ranked(searched)[0]) == max(map(accuracy_of, ranked(searched)))
 
 
 def test_an_interruption_keeps_what_ended(searched: optuna.Study, few_digits: ResidentData) -> None:

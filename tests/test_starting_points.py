@@ -21,7 +21,7 @@ def test_they_are_wide_points_of_the_space() -> None:
         assert step.provenance == "own"
 
 
-@pytest.mark.parametrize("max_params", [700, 1_000, 3_000, 10_000, 100_000])
+@pytest.mark.parametrize("max_params", [1_000, 3_000, 10_000, 100_000])
 def test_each_is_made_just_small_enough(max_params: int) -> None:
     study = optuna.create_study()
     queued = seed_starts(study, all_starts(), SPACE, [Budget(max_params=max_params)])
@@ -38,6 +38,11 @@ def test_several_budgets_name_theirs_and_impossible_ones_are_left_out() -> None:
     study = optuna.create_study()
     queued = seed_starts(study, all_starts(), SPACE, [Budget(max_params=n) for n in (2_000, 500, 10)])
     assert {name.rsplit("/")[-1] for name in queued} == {"2000", "500"}
+    # A skeleton that cannot be made so small is not replaced by another under its name.
+    assert "separable-medium/500" not in queued
+    for trial in study.trials:
+        name = trial.user_attrs[attrs.START].split("/")[0]
+        assert point_of(trial)["skeleton"] == name
 
 
 def test_what_another_trial_is_already_is_not_queued() -> None:
