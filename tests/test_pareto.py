@@ -109,7 +109,7 @@ class Made:
 
     @property
     def free(self) -> int:
-        return 1 - len(self._events)
+        return 0 if self._events else 1
 
     def submit(self, task: Task) -> None:
         accuracy = self._values[task.label.split(",")[0]].pop(0)
