@@ -119,7 +119,9 @@ def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     )
     curves = tmp_path / "curves.json"
     assert "16 curves, 16 in" in _run(tmp_path, "record_curves", "--out", curves)
-    assert "16 curves, 32 in" in _run(tmp_path, "record_curves", "--out", curves, "--append")
+    assert "0 curves, 16 in" in _run(tmp_path, "record_curves", "--out", curves, "--append")
+    nowhere = _run(tmp_path, "record_curves", "--out", tmp_path / "none.json", "--append", code=2)
+    assert "is no file of this script" in nowhere
     trials = json.loads(curves.read_text())["trials"]
     assert {len(trial["accuracy"]) for trial in trials} == {4}
 

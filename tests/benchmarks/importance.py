@@ -1,6 +1,6 @@
 """Which dimensions of the space matter: PED-ANOVA on recorded runs.
 
-    python tests/benchmarks/importance.py --curves tests/benchmarks/curves-10000.json
+    python tests/benchmarks/importance.py --curves tests/benchmarks/curves-3000.json
 
 PED-ANOVA (Watanabe and others, IJCAI 2023; Optuna's `PedAnovaImportanceEvaluator`) says how much the good trials,
 the best quarter, differ from all others in each dimension; shares sum to 1. Hand steps and starting points are
@@ -41,7 +41,7 @@ def importances(trials: list[dict[str, Any]], space: DrillSpace) -> dict[str, fl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-10000.json"))
+    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-3000.json"))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with one_sentence():

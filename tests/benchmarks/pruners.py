@@ -1,13 +1,14 @@
 """Replays pruners on recorded curves: epochs saved, against the chance of stopping the best.
 
-    python tests/benchmarks/pruners.py --curves tests/benchmarks/curves-10000.json --part test --out pruners.json
+    python tests/benchmarks/pruners.py --curves tests/benchmarks/curves-3000.json --part test --out pruners.json
 
 Every curve ran to its end, so it is known what a pruner would have stopped. A replay is a search in small: it
-draws four in five of the curves, lets the hand steps among them come first as a search does, and the others in
-random order, one at a time; the pruner is asked after each epoch, as the runner asks it. A row a pruner: share
-of epochs saved; how often the best curve of the draw was stopped, with its 95 % interval (Wilson); how much worse
-the best that ran to its end was, in points of validation accuracy, on average and at most. Every other curve is
-for tuning (`--part tune`), the rest for this table (`--part test`).
+draws four in five of the curves, lets hand steps and starting points among them come first as a search does, and
+the others in random order, one at a time; the pruner is asked after each epoch, as the runner asks it. A row a
+pruner: share of epochs saved; in how many of the replays the best curve of the draw was stopped; how much worse
+the best that ran to its end was, in points of validation accuracy, on average and at most. Replays overlap: above
+the table stands how many different curves were the best of one. Every other curve is for tuning (`--part tune`),
+the rest for this table (`--part test`).
 """
 
 import argparse
@@ -46,6 +47,7 @@ class Recorded:
         kind: Of its learning-rate schedule.
         n_params: Of its network.
         baseline: The hand step that it is, or None.
+        start: Whether it is a starting point.
         value: What it ended with: mean validation accuracy of its last three epochs.
         records: Its epochs; of the figures, held-out accuracy and loss and training loss are real.
     """
@@ -53,6 +55,7 @@ class Recorded:
     kind: str
     n_params: int
     baseline: str | None
+    start: bool
     value: float
     records: tuple[EpochRecord, ...]
 
@@ -87,6 +90,7 @@ def read_curves(path: Path) -> list[Recorded]:
             kind=trial["point"]["schedule"],
             n_params=trial["n_params"],
             baseline=trial["baseline"],
+            start=trial["start"] is not None,
             value=trial["value"],
             records=tuple(
                 EpochRecord(
@@ -109,7 +113,10 @@ def read_curves(path: Path) -> list[Recorded]:
 
 def replay(pruner: BasePruner, runs: Sequence[Recorded]) -> Replay:
     """A search in which these runs come one after the other."""
-    study = optuna.create_study(direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0))
+    # Hyperband's brackets hang on the study's name.
+    study = optuna.create_study(
+        study_name="replay", direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
     kinds = CategoricalDistribution(sorted({run.kind for run in runs}))
     trained = 0
     kept: list[float] = []
@@ -140,17 +147,9 @@ def replay(pruner: BasePruner, runs: Sequence[Recorded]) -> Replay:
 
 
 def draw(runs: Sequence[Recorded], rng: random.Random) -> list[Recorded]:
-    """Some of the runs, hand steps first."""
+    """Some of the runs, those first that a search begins with."""
     chosen = rng.sample(list(runs), round(SHARE * len(runs)))
-    return [run for run in chosen if run.baseline is not None] + [run for run in chosen if run.baseline is None]
-
-
-def wilson(times: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share."""
-    z, share = 1.96, times / of
-    middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
-    half = z / (1 + z**2 / of) * (share * (1 - share) / of + z**2 / (4 * of**2)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return sorted(chosen, key=lambda run: (run.baseline is None, not run.start))
 
 
 def pruners(epochs: int, slacks: Sequence[float]) -> dict[str, Callable[[], BasePruner]]:
@@ -170,14 +169,10 @@ def pruners(epochs: int, slacks: Sequence[float]) -> dict[str, Callable[[], Base
 
 def row(name: str, replays: Sequence[Replay]) -> dict[str, Any]:
     """A pruner's line of the table; shares and fractions."""
-    lost = sum(one.lost for one in replays)
-    low, high = wilson(lost, len(replays))
     return {
         "pruner": name,
         "saved": statistics.mean(one.saved for one in replays),
-        "lost": lost / len(replays),
-        "lost_low": low,
-        "lost_high": high,
+        "lost": statistics.mean(one.lost for one in replays),
         "regret": statistics.mean(one.regret for one in replays),
         "most_regret": max(one.regret for one in replays),
     }
@@ -185,7 +180,7 @@ def row(name: str, replays: Sequence[Replay]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-10000.json"))
+    parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-3000.json"))
     parser.add_argument("--part", choices=["tune", "test", "all"], default="test")
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--slacks", type=float, nargs="*", default=[], help="of further forecast pruners")
@@ -201,7 +196,10 @@ def main() -> int:
         print(
             f"{arguments.part}: {len(chosen)} curves, {arguments.replays} replays of {round(SHARE * len(chosen))}"
         )
-        print(f"{'pruner':34}  saved  lost the best (95 %)     regret, points (most)")
+        rng = random.Random(arguments.seed)
+        bests = {max(run.value for run in draw(chosen, rng)) for _ in range(arguments.replays)}
+        print(f"{len(bests)} different best values")
+        print(f"{'pruner':34}  saved  lost the best  regret, points (most)")
         rows = []
         for name, make in pruners(epochs, arguments.slacks).items():
             if arguments.only and not name.startswith(tuple(arguments.only)):
@@ -209,9 +207,8 @@ def main() -> int:
             rng = random.Random(arguments.seed)  # the same draws for each
             one = row(name, [replay(make(), draw(chosen, rng)) for _ in range(arguments.replays)])
             rows.append(one)
-            lost = f"{one['lost']:6.1%} ({one['lost_low']:.1%} to {one['lost_high']:.1%})"
             regret = f"{100 * one['regret']:.4f} ({100 * one['most_regret']:.3f})"
-            print(f"{name:34} {one['saved']:6.1%} {lost:24} {regret}", flush=True)
+            print(f"{name:34} {one['saved']:6.1%} {one['lost']:14.1%}  {regret}", flush=True)
         write_json(arguments.out, {"part": arguments.part, "curves": len(chosen), "rows": rows, **versions()})
     return 0
 

@@ -10,6 +10,7 @@ networks again, 2,000 times. The test set is read by the verdicts alone; this on
 """
 
 import argparse
+import math
 import random
 import statistics
 import sys
@@ -38,6 +39,8 @@ RANKERS: dict[str, Callable[[Figures], float]] = {
     "loss, last epoch": lambda run: -run[1][-1],
     "loss, mean of the last three": lambda run: -statistics.mean(run[1][-3:]),
 }
+LEAST = 8
+"""Networks without which no correlation is shown."""
 SEVERAL = "accuracy, mean of the last three, several seeds"
 
 
@@ -72,15 +75,16 @@ def main() -> int:
     arguments = parser.parse_args()
     with one_sentence(), open_to_read(arguments.storage, arguments.study) as study:
         found = rows(study, ConfirmedRuns(arguments.confirmed), arguments.seeds)
-        if len(found) < 4:
+        if len(found) < LEAST:
             raise DrillError(
                 f"{len(found)} trials have {arguments.seeds} confirmed runs; that is too few to compare"
             )
         print(f"{len(found)} networks; rank correlation with the mean test accuracy of the last epoch (95 %)")
         for name in (*RANKERS, SEVERAL):
             rng = random.Random(0)
-            drawn = sorted(correlation(rng.choices(found, k=len(found)), name) for _ in range(2000))
-            low, high = drawn[50], drawn[1949]
+            draws = (correlation(rng.choices(found, k=len(found)), name) for _ in range(2000))
+            drawn = sorted(value for value in draws if not math.isnan(value))  # NaN where all drawn are equal
+            low, high = drawn[round(0.025 * len(drawn))], drawn[round(0.975 * len(drawn)) - 1]
             print(f"{name:48} {correlation(found, name):5.2f} ({low:.2f} to {high:.2f})")
     return 0
 

@@ -7,7 +7,8 @@ A study that was searched with `--pruner none` has the whole curve of each trial
 
 A line a complete trial, in their order: its point, parameters, convolution layers, the hand step or starting
 point that it is (or null), and after each epoch validation accuracy, validation loss and training loss. With
-`--append` they are added to those that the file has, of a search with the same budget, epochs and data set.
+`--append` they are added to those that the file has, of a search with the same budget, epochs and data set; a
+point that it has is not added again.
 """
 
 import argparse
@@ -74,10 +75,15 @@ def main() -> int:
         trials = recorded(study)
         before: list[dict[str, Any]] = []
         if arguments.append:
-            content = json.loads(arguments.out.read_text(encoding="utf-8"))
-            if content["about"] != about:
-                raise DrillError(f"{arguments.out} has curves of {content['about']}, these are of {about}")
-            before = content["trials"]
+            try:
+                content = json.loads(arguments.out.read_text(encoding="utf-8"))
+                there, before = content["about"], content["trials"]
+            except (OSError, ValueError, KeyError) as error:
+                raise DrillError(f"{arguments.out} is no file of this script, to be added to") from error
+            if there != about:
+                raise DrillError(f"{arguments.out} has curves of {there}, these are of {about}")
+            points = [trial["point"] for trial in before]
+            trials = [trial for trial in trials if trial["point"] not in points]
         write_lines(arguments.out, "about", about, "trials", before + trials)
         print(f"{len(trials)} curves, {len(before) + len(trials)} in {arguments.out}")
     return 0

@@ -178,8 +178,6 @@ def run(case: str, model: Model, budget: Budget, trials: int, seed: int) -> Sear
 
 def mean_and_error(values: Sequence[float]) -> str:
     """As the table shows it, in per cent."""
-    if max(values) == 0:
-        return "none"
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
     return f"{100 * statistics.mean(values):.3f} +- {100 * error:.3f}"
 
@@ -232,7 +230,9 @@ def main() -> int:
                 found = list(pool.map(_one, jobs))
                 rows.append({"case": case, "searches": [asdict(one) for one in found]})
                 cells = [best_after(found, mark) for mark in marks]
-                cells.append(mean_and_error([one.by_proposals[arguments.trials - 1] for one in found]))
+                there = [best for one in found if (best := one.by_proposals[arguments.trials - 1]) > 0]
+                several = "" if len(there) == len(found) else f" ({len(there)} of {len(found)})"
+                cells.append((mean_and_error(there) if there else "none") + several)
                 wasted, first, last, seconds = (
                     statistics.mean(getattr(one, key) for one in found)
                     for key in ("wasted", "first_layers", "last_layers", "seconds")

@@ -150,6 +150,8 @@ def drill(
         words += ["--data", resolved.root.absolute(), "--offline"]
         for name in baselines:
             words += ["--baselines", name]
+        if list(baselines) == ["none"]:
+            words.append("--no-starts")  # no head start at all
         log = Path(folder) / "log.txt"
         started = time.time()
         with log.open("w") as said, fresh_environment(None):
