@@ -26,6 +26,7 @@ from search.history import (
     curve,
     finalists_of,
     front,
+    has_two_values,
     ranked,
     recipe_of,
     standings,
@@ -221,7 +222,7 @@ def _analysis(
 
 def _place(study: optuna.Study, trial: FrozenTrial) -> str:
     """Which of a study's trials it is."""
-    if len(study.directions) > 1 and trial.number in (point.number for point in front(study)):
+    if has_two_values(study) and trial.number in (point.number for point in front(study)):
         return "Best of its size and below,"
     place = next(i for i, other in enumerate(ranked(study), start=1) if other.number == trial.number)
     return "Best" if place == 1 else f"Number {place}"

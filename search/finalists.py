@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search import attrs
-from search.history import accuracy_of, feasible, front, keep_rerun, recipe_of, reruns
+from search.history import accuracy_of, feasible, front, has_two_values, keep_rerun, recipe_of, reruns
 from search.several import train_all
 from search.tasks import Task
 from search.workers import Executor
@@ -43,7 +43,7 @@ class Rerun:
 
 def finalists(study: optuna.Study, top: int) -> list[FrozenTrial]:
     """The most accurate trials by their own run's value; those of the front alone where there are two values."""
-    trials = front(study) if len(study.directions) > 1 else feasible(study)
+    trials = front(study) if has_two_values(study) else feasible(study)
     return sorted(trials, key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
 
 

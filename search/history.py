@@ -69,6 +69,16 @@ def tally(study: optuna.Study) -> Tally:
     )
 
 
+def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that ran to their end, in their order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def has_two_values(study: optuna.Study) -> bool:
+    """Whether a trial's values are accuracy and parameters, instead of accuracy alone."""
+    return len(study.directions) > 1
+
+
 @dataclass(frozen=True)
 class Standing:
     """What is known of a complete trial's accuracy.
@@ -86,7 +96,7 @@ def standings(study: optuna.Study) -> dict[int, Standing]:
     """Of each complete trial, by number."""
     again = reruns(study)
     found = {}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    for trial in complete_trials(study):
         values = [accuracy_of(trial), *again.get(trial.number, {}).values()]
         found[trial.number] = Standing(sum(values) / len(values), len(values))
     return found
@@ -94,11 +104,7 @@ def standings(study: optuna.Study) -> dict[int, Standing]:
 
 def feasible(study: optuna.Study) -> list[FrozenTrial]:
     """Complete trials that keep every constraint, in their order."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if all(value <= 0 for value in trial.constraints.values())
-    ]
+    return [trial for trial in complete_trials(study) if all(value <= 0 for value in trial.constraints.values())]
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
@@ -119,7 +125,7 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
 
 def keep_finalists(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     """Keeps which trials were trained with other seeds, once all of them were."""
-    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    complete = len(complete_trials(study))
     study.set_user_attr(attrs.FINALS, {"trials": [trial.number for trial in trials], "complete": complete})
 
 
@@ -128,7 +134,7 @@ def finalists_of(study: optuna.Study) -> frozenset[int]:
     kept = study.user_attrs.get(attrs.FINALS)
     if kept is None:
         return frozenset()
-    complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    complete = len(complete_trials(study))
     return frozenset(kept["trials"]) if kept["complete"] == complete else frozenset()
 
 

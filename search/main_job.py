@@ -7,7 +7,7 @@ from rich.console import Console
 
 from search.config import SearchConfig
 from search.display import SearchDisplay
-from search.history import baselines, ranked, tally
+from search.history import baselines, has_two_values, ranked, tally
 from search.interrupt import stop_on_signals
 from search.session import Outcome, search
 from search.storage import parse, shown, storage_errors
@@ -63,7 +63,7 @@ def _summary(outcome: Outcome, out: Console) -> None:
     study = outcome.opened.study
     counts = tally(study)
     if ranked(study):
-        out.print(best_table(study) if len(study.directions) == 1 else front_table(study))
+        out.print(front_table(study) if has_two_values(study) else best_table(study))
     if baselines(study):
         out.print(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
@@ -75,7 +75,7 @@ def _summary(outcome: Outcome, out: Console) -> None:
     )
     if outcome.finished and counts.trained < outcome.trials:
         out.print(f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on")
-    if len(study.directions) > 1 and outcome.finished and outcome.exported is None:
+    if has_two_values(study) and outcome.finished and outcome.exported is None:
         out.print(
             "drill-search export --front writes each of these, --at-most 3000 the best with so many parameters"
         )

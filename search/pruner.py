@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.result import EpochRecord
 from search import attrs
 from search.forecast import Curve, Finished, best_end, log_error
-from search.history import figures, pack_curve
+from search.history import complete_trials, figures, has_two_values, pack_curve
 from search.names import PrunerName
 
 SLACK = 0.25
@@ -124,8 +124,8 @@ class ForecastPruner(BasePruner):
         mine = _curve(trial)
         if not mine.accuracies or attrs.BASELINE in trial.user_attrs:
             return False
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        one_value, n_params = len(study.directions) == 1, trial.user_attrs[attrs.N_PARAMS]
+        complete = complete_trials(study)
+        one_value, n_params = not has_two_values(study), trial.user_attrs[attrs.N_PARAMS]
         rivals = [
             other.values[0] for other in complete if one_value or other.user_attrs[attrs.N_PARAMS] <= n_params
         ]

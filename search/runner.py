@@ -14,7 +14,7 @@ from drill_models.result import EpochRecord
 from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
-from search.history import pack_curve, tally, value_of
+from search.history import has_two_values, pack_curve, tally, value_of
 from search.pruner import is_hopeless
 from search.requeue import requeue
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task
@@ -72,11 +72,6 @@ class Job:
     trials: int
     seed: int
     timeout: float | None = None
-
-    @property
-    def several_values(self) -> bool:
-        """Whether a trial's values are accuracy and parameters, instead of accuracy alone."""
-        return len(self.study.directions) > 1
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
@@ -220,7 +215,7 @@ class _Sitting:
     def _epoch(self, running: _Running, record: EpochRecord) -> None:
         number = running.trial.number
         running.records.append(record)
-        if not self._job.several_values:
+        if not has_two_values(self._job.study):
             running.trial.report(record.val_accuracy, record.epoch)
         self._watcher.epoch(number, record)
         if record.epoch < running.epochs and is_hopeless(self._job.study, number, running.records):
@@ -229,7 +224,7 @@ class _Sitting:
 
     def _values(self, running: _Running) -> list[float]:
         accuracy = value_of(running.records)
-        if not self._job.several_values:
+        if not has_two_values(self._job.study):
             return [accuracy]
         return [accuracy, running.trial.user_attrs[attrs.N_PARAMS]]
 

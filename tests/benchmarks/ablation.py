@@ -26,10 +26,8 @@ from drill_models.step import (
     Augment,
     ConvBlock,
     CosineSchedule,
-    ModelConfig,
     OneCycleSchedule,
     Recipe,
-    TrainConfig,
 )
 from drill_models.step_io import load_step
 from search.several import train_all
@@ -121,10 +119,7 @@ CHANGES: dict[str, Change] = {
 
 def checked(recipe: Recipe) -> Recipe:
     """The recipe, validated anew: copies are not."""
-    return Recipe(
-        model=ModelConfig.model_validate(recipe.model.model_dump()),
-        training=TrainConfig.model_validate(recipe.training.model_dump()),
-    )
+    return Recipe.model_validate(recipe.model_dump())
 
 
 def main() -> int:

@@ -19,12 +19,11 @@ from typing import Any
 
 import optuna
 from bench import one_sentence, versions, write_lines
-from optuna.trial import TrialState
 
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
 from search import attrs
-from search.history import figures
+from search.history import complete_trials, figures
 from search.reading import open_to_read
 from search.study import read_settings, read_space
 from spaces.skeletons import load_skeletons
@@ -35,7 +34,7 @@ def recorded(study: optuna.Study) -> list[dict[str, Any]]:
     space = read_space(study)
     known = {skeleton.name for skeleton in load_skeletons()}
     found = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    for trial in complete_trials(study):
         if trial.params["skeleton"] not in known:
             continue  # a user's own, or one that has gone since
         blocks = space.model(trial.params).blocks
