@@ -127,10 +127,12 @@ def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
 
     out = tmp_path / "pruners.json"
     _run(tmp_path, "pruners", "--curves", curves, "--part", "test", "--replays", 3, "--out", out)
-    rows = {row["pruner"]: row for row in json.loads(out.read_text())["rows"]}
-    assert rows["none"]["saved"] == rows["none"]["lost"] == rows["none"]["regret"] == 0
+    rows = {(row["order"], row["pruner"]): row for row in json.loads(out.read_text())["rows"]}
+    for order in ("search", "random"):
+        none = rows[order, "none"]
+        assert none["saved"] == none["lost"] == none["regret"] == 0
+        assert (order, "Optuna's HyperbandPruner") in rows
     assert all(0 <= row["saved"] < 1 for row in rows.values())
-    assert "Optuna's HyperbandPruner" in rows
 
     out = tmp_path / "samplers.json"
     sizes: list[object] = ["--budget", 3000, "--seeds", 2, "--trials", 4, "--workers", 1]

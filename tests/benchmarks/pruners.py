@@ -3,12 +3,13 @@
     python tests/benchmarks/pruners.py --curves tests/benchmarks/curves-3000.json --part test --out pruners.json
 
 Every curve ran to its end, so it is known what a pruner would have stopped. A replay is a search in small: it
-draws four in five of the curves, lets hand steps and starting points among them come first as a search does, and
-the others in random order, one at a time; the pruner is asked after each epoch, as the runner asks it. A row a
-pruner: share of epochs saved; in how many of the replays the best curve of the draw was stopped; how much worse
-the best that ran to its end was, in points of validation accuracy, on average and at most. Replays overlap: above
-the table stands how many different curves were the best of one. Every other curve is for tuning (`--part tune`),
-the rest for this table (`--part test`).
+draws four in five of the curves and lets them come one at a time; the pruner is asked after each epoch, as the
+runner asks it. In the order of a search hand steps and starting points come first, the others at random; in
+random order nothing good needs to be there when the pruner begins, which is harder. A row a pruner, for each
+order: share of epochs saved; in how many of the replays the best curve of the draw was stopped; how much worse
+the best that ran to its end was, in points of validation accuracy, on average and at most. Replays overlap:
+above the table stands how many different curves were the best of one. Every other curve is for tuning
+(`--part tune`), the rest for this table (`--part test`).
 """
 
 import argparse
@@ -146,10 +147,10 @@ def replay(pruner: BasePruner, runs: Sequence[Recorded]) -> Replay:
     return Replay(saved=1 - trained / whole, lost=max(kept) < best, regret=best - max(kept))
 
 
-def draw(runs: Sequence[Recorded], rng: random.Random) -> list[Recorded]:
-    """Some of the runs, those first that a search begins with."""
+def draw(runs: Sequence[Recorded], rng: random.Random, order: str) -> list[Recorded]:
+    """Some of the runs; in the order of a search those first that it begins with."""
     chosen = rng.sample(list(runs), round(SHARE * len(runs)))
-    return sorted(chosen, key=lambda run: (run.baseline is None, not run.start))
+    return chosen if order == "random" else sorted(chosen, key=lambda run: (run.baseline is None, not run.start))
 
 
 def pruners(epochs: int, slacks: Sequence[float]) -> dict[str, Callable[[], BasePruner]]:
@@ -167,10 +168,11 @@ def pruners(epochs: int, slacks: Sequence[float]) -> dict[str, Callable[[], Base
     }
 
 
-def row(name: str, replays: Sequence[Replay]) -> dict[str, Any]:
+def row(name: str, order: str, replays: Sequence[Replay]) -> dict[str, Any]:
     """A pruner's line of the table; shares and fractions."""
     return {
         "pruner": name,
+        "order": order,
         "saved": statistics.mean(one.saved for one in replays),
         "lost": statistics.mean(one.lost for one in replays),
         "regret": statistics.mean(one.regret for one in replays),
@@ -182,6 +184,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-3000.json"))
     parser.add_argument("--part", choices=["tune", "test", "all"], default="test")
+    parser.add_argument("--orders", nargs="+", choices=["search", "random"], default=["search", "random"])
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--slacks", type=float, nargs="*", default=[], help="of further forecast pruners")
     parser.add_argument("--only", nargs="*", help="pruners whose name begins with one of these")
@@ -197,18 +200,21 @@ def main() -> int:
             f"{arguments.part}: {len(chosen)} curves, {arguments.replays} replays of {round(SHARE * len(chosen))}"
         )
         rng = random.Random(arguments.seed)
-        bests = {max(run.value for run in draw(chosen, rng)) for _ in range(arguments.replays)}
+        bests = {max(run.value for run in draw(chosen, rng, "random")) for _ in range(arguments.replays)}
         print(f"{len(bests)} different best values")
-        print(f"{'pruner':34}  saved  lost the best  regret, points (most)")
         rows = []
-        for name, make in pruners(epochs, arguments.slacks).items():
-            if arguments.only and not name.startswith(tuple(arguments.only)):
-                continue
-            rng = random.Random(arguments.seed)  # the same draws for each
-            one = row(name, [replay(make(), draw(chosen, rng)) for _ in range(arguments.replays)])
-            rows.append(one)
-            regret = f"{100 * one['regret']:.4f} ({100 * one['most_regret']:.3f})"
-            print(f"{name:34} {one['saved']:6.1%} {one['lost']:14.1%}  {regret}", flush=True)
+        for order in arguments.orders:
+            print(f"{order + ' order':34}  saved  lost the best  regret, points (most)")
+            for name, make in pruners(epochs, arguments.slacks).items():
+                if arguments.only and not name.startswith(tuple(arguments.only)):
+                    continue
+                rng = random.Random(arguments.seed)  # the same draws for each
+                one = row(
+                    name, order, [replay(make(), draw(chosen, rng, order)) for _ in range(arguments.replays)]
+                )
+                rows.append(one)
+                regret = f"{100 * one['regret']:.4f} ({100 * one['most_regret']:.3f})"
+                print(f"{name:34} {one['saved']:6.1%} {one['lost']:14.1%}  {regret}", flush=True)
         write_json(arguments.out, {"part": arguments.part, "curves": len(chosen), "rows": rows, **versions()})
     return 0
 
