@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from drill_models.backend import Environment
 from drill_models.count import count
@@ -11,10 +12,13 @@ from drill_models.result import EpochRecord
 from drill_models.step_io import load_step
 from search import attrs
 from search.frontier import Candidate, smallest_that_holds
-from search.history import accuracy_of, front
+from search.history import accuracy_of, figures, front
+from search.pruner import make_pruner
 from search.reading import open_to_read
+from search.runner import run_trials
 from search.tasks import Began, Ended, Epoch, Event, Task
 from tests.command_line import Run
+from tests.jobs import Log, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
 SMALL = ("--epochs", "1", "--budget", "2000", "--workers", "1")
@@ -156,3 +160,62 @@ def test_a_lucky_network_hides_none_that_holds() -> None:
     )
     assert again is not None
     assert again.number == found.number
+
+
+class Curves:
+    """An executor of two workers that trains nothing: trials below `good` rise, the others stay where they are."""
+
+    def __init__(self, good: int, epochs: int) -> None:
+        self._good, self._epochs = good, epochs
+        self._running: dict[int, int] = {}
+        self.together = 0
+
+    @property
+    def free(self) -> int:
+        return 2 - len(self._running)
+
+    def submit(self, task: Task) -> None:
+        self._running[task.key] = 0
+        self.together = max(self.together, len(self._running))
+
+    def stop(self, key: int) -> None:
+        del self._running[key]
+
+    def events(self, timeout: float) -> list[Event]:
+        events: list[Event] = []
+        for key, done in list(self._running.items()):
+            if done == self._epochs:
+                events.append(Ended(key, "complete"))
+                del self._running[key]
+                continue
+            accuracy = 0.9 + 0.01 * done if key < self._good else 0.5
+            record = EpochRecord(
+                epoch=done + 1, lr=1, train_loss=1, train_accuracy=1, val_loss=1, val_accuracy=accuracy, seconds=1
+            )
+            events.append(Epoch(key, record))
+            self._running[key] = done + 1
+        return events
+
+    def close(self) -> None:
+        pass
+
+
+def test_weak_trials_are_stopped_where_there_are_two_values() -> None:
+    """Optuna's trials of several values take no reports; the pruner reads the curve."""
+    epochs, good = 8, 6
+    study = optuna.create_study(directions=["maximize", "minimize"], pruner=make_pruner("forecast", epochs))
+    job = small_job(trials=9, epochs=epochs, study=study)
+    point = next(point for point in random_points(500) if job.budget.excess(SPACE.model(point))["n_params"] <= 0)
+    for _ in range(9):
+        study.enqueue_trial(point)
+    executor = Curves(good, epochs)
+    assert run_trials(job, executor, Log(), lambda: False)
+    assert executor.together == 2
+    for trial in study.trials:
+        if trial.number < good:
+            assert trial.state == TrialState.COMPLETE
+            assert trial.values[1] == trial.user_attrs[attrs.N_PARAMS]
+        else:
+            assert trial.state == TrialState.PRUNED
+            assert 0 < len(figures(trial, "val_accuracy")) < epochs
+    assert front(study)[-1].number < good

@@ -1,0 +1,143 @@
+"""A sitting of a search: what comes after the trials survives interruptions and failures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial
+
+import search.workers
+from drill_models.resolve import Resolved
+from search.config import SearchConfig, TrainingOptions
+from search.finalists import Rerun
+from search.frontier import Candidate
+from search.history import accuracy_of, finalists_of, ranked, reruns
+from search.session import Opened
+from search.session import search as sitting
+from search.storage import DEFAULT_STORAGE, parse, sole_owner
+from search.tasks import Ended, Event, Task, perform
+from spaces.budget import Budget
+from spaces.skeletons import load_skeletons
+from tests.command_line import Run
+from tests.jobs import Log
+
+CONFIG = SearchConfig(
+    budget=Budget(max_params=2000),
+    skeletons=load_skeletons(),
+    trials=4,
+    epochs=1,
+    dataset="mnist-5k",
+    training=TrainingOptions(offline=True, workers=1),
+    baselines=(),
+    starts=False,
+    finalists=2,
+    finalist_seeds=2,
+)
+
+
+@dataclass
+class Told(Log):
+    """A display that writes down what it was told."""
+
+    again: list[Rerun] = field(default_factory=list)
+    study: Opened | None = None
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        self.lines.append(f"start {trial.number}")
+
+    def notice(self, line: str) -> None:
+        self.lines.append(line)
+
+    def data_found(self, resolved: Resolved) -> None:
+        pass
+
+    def opened(self, opened: Opened) -> None:
+        self.study = opened
+
+    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        self.lines.append(f"finals of {sorted(trial.number for trial in trials)}")
+
+    def rerun(self, rerun: Rerun) -> None:
+        self.again.append(rerun)
+
+    def candidate(self, candidate: Candidate) -> None:
+        raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(run: Run) -> None:
+    """Each search in a folder of its own."""
+
+
+def _opened(told: Told) -> Opened:
+    assert told.study is not None
+    return told.study
+
+
+def test_interrupted_finals_go_on_where_they_stopped() -> None:
+    first = Told()
+    outcome = sitting(CONFIG, first, lambda: len(first.again) == 1)
+    study = _opened(first).study
+    assert not outcome.finished
+    assert outcome.exported is not None  # the best by its own run, for the time being
+    assert sum(map(len, reruns(study).values())) == 1
+    assert ranked(study)[0].number == max(ranked(study), key=accuracy_of).number
+
+    second = Told()
+    outcome = sitting(CONFIG, second, lambda: False)
+    assert outcome.finished
+    assert [line for line in second.lines if line.startswith("start")] == []
+    assert len(second.again) == 3
+    trained = {(one.trial.number, one.seed) for one in (*first.again, *second.again)}
+    assert len(trained) == 4
+    assert ranked(_opened(second).study)[0].number in finalists_of(_opened(second).study)
+
+    third = Told()
+    assert sitting(CONFIG, third, lambda: False).finished
+    assert third.again == []
+
+
+def test_a_failure_in_the_finals_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best is written by its own run; the next sitting trains what is missing."""
+    trained = 0
+
+    def fails_once(task: Task, *args: Any) -> Iterator[Event]:
+        nonlocal trained
+        trained += 1
+        if trained == CONFIG.trials + 2:
+            return iter([Ended(task.key, "failed", "the disk is full")])
+        return perform(task, *args)
+
+    monkeypatch.setattr(search.workers, "perform", fails_once)
+    first = Told()
+    outcome = sitting(CONFIG, first, lambda: False)
+    assert outcome.exported is not None
+    assert any("the best were not all trained again" in line for line in first.lines)
+    assert len(first.again) == 1
+
+    second = Told()
+    assert sitting(CONFIG, second, lambda: False).finished
+    assert len(second.again) == 3
+
+
+def test_one_process_at_a_time_looks_for_the_smallest(run: Run) -> None:
+    words = (
+        "frontier",
+        "--target",
+        "0.15",
+        "--trials",
+        "1",
+        "--epochs",
+        "1",
+        "--budget",
+        "2000",
+        "--study",
+        "one",
+    )
+    with sole_owner(parse(DEFAULT_STORAGE), "one"):
+        code, _, error = run(*words)
+    assert code == 2
+    assert "study one" in error
+    assert list(Path("studies").glob("*.yaml")) == []
