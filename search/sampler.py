@@ -6,7 +6,7 @@ is asked again a few times, then its last answer is made smaller until it fits. 
 and learns from, what was really evaluated.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
@@ -59,12 +59,20 @@ class BudgetSampler(BaseSampler):
         base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
         space: The dimensions and their budget.
         max_draws: How many answers of the wrapped sampler are looked at before the last is shrunk.
+        tighter: Given a trial's number, the space with a budget of its own, within `space`'s; None for none.
 
     Raises:
         ValueError: `base` visits given points, or `max_draws` is below 1.
     """
 
-    def __init__(self, base: BaseSampler, space: BudgetedSpace, *, max_draws: int = 4) -> None:
+    def __init__(
+        self,
+        base: BaseSampler,
+        space: BudgetedSpace,
+        *,
+        max_draws: int = 4,
+        tighter: Callable[[int], BudgetedSpace] | None = None,
+    ) -> None:
         if isinstance(base, GridSampler | BruteForceSampler):
             raise ValueError(
                 f"{type(base).__name__} visits given points and cannot be held to a budget; "
@@ -75,6 +83,7 @@ class BudgetSampler(BaseSampler):
         self._base = base
         self._space = space
         self._max_draws = max_draws
+        self._tighter = tighter
         self._seen: set[int] = set()
         self._identities: set[Hashable] = set()
 
@@ -94,6 +103,7 @@ class BudgetSampler(BaseSampler):
         if not space.keys() <= search_space.keys():
             # Asked about other parameters: nothing here has a size.
             return self._base.sample_relative(study, trial, search_space)
+        budgeted = self._space if self._tighter is None else self._tighter(trial.number)
         known = self._base.infer_relative_search_space(study, trial)
         joint = {name: known[name] for name in search_space if name in known}
         present = self._present(study)
@@ -107,11 +117,11 @@ class BudgetSampler(BaseSampler):
                 for name, distribution in space.items()
             }
             others |= {name: value for name, value in drawn.items() if name not in space}
-            fits = self._space.fits(point)
+            fits = budgeted.fits(point)
             if not fits and draw < self._max_draws:
                 continue
             if not fits:
-                point = self._space.shrink(point)
+                point = budgeted.shrink(point)
             if self._space.identity(point) not in present:
                 break
         return {**others, **point}

@@ -32,12 +32,13 @@ from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, sto
 from search.study import StudySettings, open_study, settings_of, study_name
 from search.workers import Executor, open_executor
 from spaces.budget import Budget
-from spaces.budgeted import BudgetedSpace
+from spaces.budgeted import BudgetedSpace, EverySize
 from spaces.drill import DrillSpace
 from spaces.skeletons import check_budget
 
 START_SIZES = (1, 3, 9)
-"""Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it."""
+"""Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
+what is proposed for sizes from a ninth of it on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,6 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     settings = settings_of(config, resolved.facts.name)
     name = config.study or study_name(settings, config.own_skeletons)
     space = DrillSpace(config.skeletons, num_classes=resolved.facts.num_classes)
-    budgeted = BudgetedSpace(space, config.budget)
     with storage_errors(url), sole_owner(url, name):
         study = open_study(
             storage,
@@ -145,8 +145,12 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         )
         # A sampler that starts from the same seed again would propose the same points again.
         proposals = config.seed + len(study.get_trials(deepcopy=False))
+        sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
         study.sampler = BudgetSampler(
-            base_sampler(config.sampler, proposals), budgeted, max_draws=max_draws(config.sampler)
+            base_sampler(config.sampler, proposals),
+            BudgetedSpace(space, config.budget),
+            max_draws=max_draws(config.sampler),
+            tighter=sizes.of if config.objective == "pareto" else None,
         )
         remember(url, name)
         requeued = requeue_dead(study)

@@ -1,6 +1,8 @@
 """A space together with a budget: what a sampler needs to propose only what fits."""
 
+import random
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -32,3 +34,29 @@ class BudgetedSpace:
     def shrink(self, point: Mapping[str, Any]) -> Point:
         """The nearest smaller point that fits."""
         return self._space.shrink(point, self._budget)
+
+
+class EverySize:
+    """A budget of its own for each trial, so that a search for the best of every size looks at every size.
+
+    Nearly every random point is over a small budget and is made just small enough; so all trials would have about
+    as many parameters as the budget allows.
+
+    Args:
+        space: Any.
+        budget: Of the search.
+        share: The smallest size is the budget's parameters, divided by this.
+        seed: Decides the sizes.
+    """
+
+    def __init__(self, space: Space, budget: Budget, *, share: int, seed: int) -> None:
+        self._space = space
+        self._budget = budget
+        self._share = share
+        self._seed = seed
+
+    def of(self, number: int) -> BudgetedSpace:
+        """The space with the budget of a trial's number; sizes are drawn evenly on a logarithmic scale."""
+        factor = self._share ** -random.Random(f"{self._seed}/{number}").random()
+        tighter = replace(self._budget, max_params=int(self._budget.max_params * factor))
+        return BudgetedSpace(self._space, tighter if self._space.holds_some(tighter) else self._budget)

@@ -46,6 +46,7 @@ from spaces.skeletons import (
     Skeleton,
     SkeletonConv,
     assemble,
+    fits_some,
 )
 from spaces.space import Point
 
@@ -141,6 +142,10 @@ class DrillSpace:
     def shrink(self, point: Mapping[str, Any], budget: Budget) -> Point:
         """See `spaces.shrink.shrink`."""
         return shrink(dict(point), budget, self.skeletons, self.num_classes, self.model)
+
+    def holds_some(self, budget: Budget) -> bool:
+        """Whether any network of the space keeps a budget."""
+        return fits_some(self.skeletons, budget, self.num_classes)
 
     def encode(self, recipe: Recipe) -> Point:
         """The point of a recipe, whatever its number of classes and epochs.

@@ -38,3 +38,6 @@ class Space(Protocol):
 
     def shrink(self, point: Mapping[str, Any], budget: Budget) -> Point:
         """The point itself where it fits, else the nearest smaller one, always the same for the same point."""
+
+    def holds_some(self, budget: Budget) -> bool:
+        """Whether any network of the space keeps a budget."""

@@ -26,8 +26,8 @@ from drill_models.count import count
 from search.names import SamplerName
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
-from spaces.budgeted import BudgetedSpace
-from tests.spaces_for_tests import SPACE
+from spaces.budgeted import BudgetedSpace, EverySize
+from tests.spaces_for_tests import SPACE, random_points
 
 
 class Triangle:
@@ -132,6 +132,32 @@ class Never(Triangle):
 
     def shrink(self, point: Mapping[str, Any]) -> dict[str, Any]:
         return {"a_of_triangle": 0.25, "b_of_triangle": 0.5}
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
+def test_every_size_is_proposed_where_it_is_sought(name: SamplerName) -> None:
+    """Either half of the range, on a logarithmic scale, holds a good part of the networks; with one budget few do."""
+    limits = Budget(max_params=9_000)
+    sizes = {}
+    for kind, tighter in (("every", EverySize(SPACE, limits, share=9, seed=0).of), ("one", None)):
+        space = BudgetedSpace(SPACE, limits)
+        sampler = BudgetSampler(base_sampler(name, 0), space, max_draws=max_draws(name), tighter=tighter)
+        study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
+        found = []
+        for _ in range(60):
+            trial = study.ask(dict(SPACE.distributions))
+            found.append(count(SPACE.model(trial.params)).n_params)
+            study.tell(trial, [1 - 1 / found[-1], found[-1]])
+        sizes[kind] = [sum(low < n <= 3 * low for n in found) for low in (1_000, 3_000)]
+        assert max(found) <= limits.max_params
+    assert min(sizes["every"]) >= 10, sizes
+    assert sizes["one"][0] < sizes["every"][0], sizes
+
+
+def test_a_size_that_no_network_has_is_the_whole_budget() -> None:
+    space = EverySize(SPACE, Budget(max_params=400), share=1_000, seed=0)
+    points = random_points(30)
+    assert all(space.of(n).fits(space.of(n).shrink(point)) for n, point in enumerate(points))
 
 
 def test_asks_again_a_bounded_number_of_times_then_shrinks() -> None:
