@@ -136,7 +136,7 @@ class Never(Triangle):
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
 def test_every_size_is_proposed_where_it_is_sought(name: SamplerName) -> None:
-    """Either half of the range, on a logarithmic scale, holds a good part of the networks; with one budget few do."""
+    """Either half of the range, on a logarithmic scale, holds many; with one budget the lower one does not."""
     limits = Budget(max_params=9_000)
     sizes = {}
     for kind, tighter in (("every", EverySize(SPACE, limits, share=9, seed=0).of), ("one", None)):
