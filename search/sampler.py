@@ -6,7 +6,9 @@ is asked again a few times, then its last answer is made smaller until it fits. 
 and learns from, what was really evaluated.
 """
 
+import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
@@ -26,6 +28,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.names import SamplerName
 
 Params = dict[str, Any]
+
+PARENTS = 3
+"""So many of the most accurate networks above a size are made as small as it, where every size is sought."""
 
 REPEATED_DRAWS = 10
 """So many more points are looked at where those before were in the study; a tiny space may hold no other."""
@@ -59,7 +64,9 @@ class BudgetSampler(BaseSampler):
         base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
         space: The dimensions and their budget.
         max_draws: How many answers of the wrapped sampler are looked at before the last is shrunk.
-        tighter: Given a trial's number, the space with a budget of its own, within `space`'s; None for none.
+        tighter: Given a trial's number, the space with a budget of its own, within `space`'s, where every size is
+            sought and a study's first value is accuracy. Every second proposal is then one of the most accurate
+            networks above that size, made as small. None where there is one budget.
 
     Raises:
         ValueError: `base` visits given points, or `max_draws` is below 1.
@@ -107,6 +114,10 @@ class BudgetSampler(BaseSampler):
         known = self._base.infer_relative_search_space(study, trial)
         joint = {name: known[name] for name in search_space if name in known}
         present = self._present(study)
+        if self._tighter is not None and trial.number % 2:
+            smaller = self._made_smaller(study, trial.number, budgeted, present)
+            if smaller is not None:
+                return smaller
         others: Params = {}
         for draw in range(1, self._max_draws + REPEATED_DRAWS + 1):
             # Where the wrapped sampler repeats a point, which several asks at a time can make it do, every
@@ -125,6 +136,24 @@ class BudgetSampler(BaseSampler):
             if self._space.identity(point) not in present:
                 break
         return {**others, **point}
+
+    def _made_smaller(
+        self, study: Study, number: int, budgeted: BudgetedSpace, present: set[Hashable]
+    ) -> Params | None:
+        """One of the most accurate networks that are too large for a budget, made small enough; None if known.
+
+        A good network is good at other sizes, too; a drawn one seldom is.
+        """
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        best_first = sorted(complete, key=lambda other: (-other.values[0], other.number))
+        too_large = (other.params for other in best_first if not budgeted.fits(other.params))
+        parents = list(islice(too_large, PARENTS))
+        random.Random(number).shuffle(parents)
+        for parent in parents:
+            point = budgeted.shrink(parent)
+            if self._space.identity(point) not in present:
+                return point
+        return None
 
     def _present(self, study: Study) -> set[Hashable]:
         """Identities of the points that a study has; each is worked out once."""

@@ -154,6 +154,33 @@ def test_every_size_is_proposed_where_it_is_sought(name: SamplerName) -> None:
     assert sizes["one"][0] < sizes["every"][0], sizes
 
 
+def test_good_networks_are_tried_at_other_sizes() -> None:
+    """Every second proposal, where there is a larger one; none that is in the study already."""
+    limits = Budget(max_params=9_000)
+    sizes = EverySize(SPACE, limits, share=9, seed=0)
+    study = optuna.create_study(
+        directions=["maximize", "minimize"],
+        sampler=BudgetSampler(RandomSampler(seed=0), BudgetedSpace(SPACE, limits), tighter=sizes.of),
+    )
+    wide = next(p for p in random_points(500) if count(SPACE.model(p)).n_params > 50_000)
+    good = SPACE.shrink(wide, limits)
+    study.enqueue_trial(good)
+    known = set()
+    same = 0
+    for number in range(30):
+        point = study.ask(dict(SPACE.distributions)).params
+        n_params = count(SPACE.model(point)).n_params
+        study.tell(number, [0.99 if number == 0 else 0.5, n_params])
+        assert n_params <= limits.max_params
+        rest = {name: value for name, value in good.items() if not (name[0] == "c" and name[1:].isdigit())}
+        if number % 2 and rest.items() <= point.items():
+            same += 1
+            assert sizes.of(number).fits(point)
+        known.add(BudgetedSpace(SPACE, limits).identity(point))
+    assert len(known) == 30
+    assert 5 <= same <= 15
+
+
 def test_a_size_that_no_network_has_is_the_whole_budget() -> None:
     space = EverySize(SPACE, Budget(max_params=400), share=1_000, seed=0)
     points = random_points(30)
