@@ -10,8 +10,8 @@ from multiprocessing.context import SpawnProcess
 
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
-from search.tasks import Began, Ended, Epoch, Event, Lost, Task
-from search.worker_process import Place, Stop, main
+from search.tasks import Ended, Epoch, Event, Lost, Task
+from search.worker_process import Order, Place, Said, Stop, main
 
 MAX_KILLS = 30
 """So many times in a row may a worker be killed without finishing an epoch: kills come from outside, and a
@@ -43,6 +43,7 @@ class Worker:
         self._place = place
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
+        self._order = 0
         self._deaths = 0
         self._crashes = 0
         self._last_death = ""
@@ -67,12 +68,13 @@ class Worker:
         if self._process is None:
             self._start()
         self.task = task
-        self._send(task)
+        self._order += 1
+        self._send(Order(self._order, task))
 
     def drop(self) -> None:
         """Takes its task away; the process learns of it before its next batch."""
         assert self.task is not None
-        self._send(Stop(self.task.key))
+        self._send(Stop(self._order))
         self.task = None
 
     def read(self) -> list[Event]:
@@ -84,10 +86,11 @@ class Worker:
         alive = self._process.is_alive()
         try:
             while self._connection.poll():
-                event: Began | Epoch | Ended = self._connection.recv()
+                said: Said = self._connection.recv()
+                event = said.event
                 if isinstance(event, Epoch):
                     self._deaths = self._crashes = 0
-                if self.task is None or event.key != self.task.key:
+                if self.task is None or said.number != self._order:
                     continue
                 events.append(event)
                 if isinstance(event, Ended):
@@ -155,7 +158,7 @@ class Worker:
             theirs.close()
         self._process, self._connection = process, mine
 
-    def _send(self, message: Task | Stop) -> None:
+    def _send(self, message: Order | Stop) -> None:
         assert self._connection is not None
         # A process that is gone is noticed by `read`.
         with suppress(OSError):

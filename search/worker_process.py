@@ -17,14 +17,30 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory
 from drill_models.train import Interrupted, train
-from search.tasks import Task, Trainer, perform
+from search.tasks import Event, Task, Trainer, perform
+
+
+@dataclass(frozen=True)
+class Order:
+    """A task with a number that this process was given no other of: keys of tasks come again."""
+
+    number: int
+    task: Task
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The main process wants no more of a task."""
+    """The main process wants no more of an order."""
 
-    key: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """What happens in an order."""
+
+    number: int
+    event: Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +62,7 @@ def main(connection: Connection, data: ResidentData, place: Place) -> None:
     """A worker's whole life.
 
     Args:
-        connection: To the main process: `Task` and `Stop` come, events go.
+        connection: To the main process: `Order` and `Stop` come, `Said` goes.
         data: In shared memory.
         place: Where to train.
     """
@@ -67,42 +83,42 @@ def serve(connection: Connection, data: ResidentData, backend: Backend, trainer:
     # The main process is gone: nobody is left to say anything to.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            task = inbox.next_task()
+            order = inbox.next_order()
             with suppress(Interrupted):
-                for event in perform(task, data, backend, inbox.stopper(task.key), trainer):
-                    connection.send(event)
+                for event in perform(order.task, data, backend, inbox.stopper(order.number), trainer):
+                    connection.send(Said(order.number, event))
 
 
 class _Inbox:
-    """Reads what the main process sends. A task may come together with the end of the one before it."""
+    """Reads what the main process sends. An order may come together with the end of the one before it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tasks: deque[Task] = deque()
+        self._orders: deque[Order] = deque()
         self._stopped: set[int] = set()
 
-    def next_task(self) -> Task:
-        """The next task; waits for it."""
-        while not self._tasks:
+    def next_order(self) -> Order:
+        """The next order; waits for it."""
+        while not self._orders:
             self._read()
-        return self._tasks.popleft()
+        return self._orders.popleft()
 
-    def stopper(self, key: int) -> Callable[[], bool]:
-        """Says whether a task is to stop, for which it looks into the pipe and does not wait."""
+    def stopper(self, number: int) -> Callable[[], bool]:
+        """Says whether an order is to stop, for which it looks into the pipe and does not wait."""
 
         def should_stop() -> bool:
             while self._connection.poll():
                 self._read()
-            return key in self._stopped
+            return number in self._stopped
 
         return should_stop
 
     def _read(self) -> None:
         message = self._connection.recv()
         match message:
-            case Task():
-                self._tasks.append(message)
-            case Stop(key=key):
-                self._stopped.add(key)
+            case Order():
+                self._orders.append(message)
+            case Stop(number=number):
+                self._stopped.add(number)
             case _:
                 raise TypeError(f"a worker understands no {type(message).__name__}")

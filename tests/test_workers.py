@@ -29,7 +29,7 @@ from search.pool import ProcessPool
 from search.runner import run_trials
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
 from search.worker import Worker
-from search.worker_process import Place, Stop, serve
+from search.worker_process import Order, Place, Said, Stop, serve
 from search.workers import InProcess
 from tests.jobs import Log, small_job
 from tests.spaces_for_tests import SPACE
@@ -260,15 +260,16 @@ def test_a_worker_drops_a_stopped_task_and_ends_with_the_main_process(
     )
     ours, theirs = Pipe()
     thread = threading.Thread(target=serve, args=(theirs, few_digits, Backend(), pretend))
-    # The task after a stopped one is sent without waiting for an answer.
-    for message in (Task(key=1, recipe=endless, seed=0), Stop(1), Task(key=2, recipe=small_recipe, seed=0)):
+    # The task after a stopped one is sent without waiting for an answer, and may have its key.
+    first, second = Task(key=1, recipe=endless, seed=0), Task(key=1, recipe=small_recipe, seed=0)
+    for message in (Order(1, first), Stop(1), Order(2, second)):
         ours.send(message)
     thread.start()
-    events: list[Event] = []
-    while not events or events[-1] != Ended(2, "complete"):
-        events.append(ours.recv())
-    assert len([e for e in events if isinstance(e, Epoch) and e.key == 1]) < 1000
-    assert not [e for e in events if isinstance(e, Ended) and e.key == 1]
+    said: list[Said] = []
+    while not said or said[-1] != Said(2, Ended(1, "complete")):
+        said.append(ours.recv())
+    assert len([one for one in said if one.number == 1]) < 1000
+    assert not [one for one in said if one.number == 1 and isinstance(one.event, Ended)]
     ours.close()
     thread.join(10)
     assert not thread.is_alive()
@@ -293,6 +294,25 @@ def _until(pool: ProcessPool, done: Callable[[list[Event]], bool]) -> list[Event
 
 def _bits(records: list[EpochRecord]) -> list[dict[str, float]]:
     return [record.model_dump(exclude={"seconds"}) for record in records]
+
+
+@pytest.mark.slow
+def test_a_key_comes_again_after_its_task_was_stopped(pool: ProcessPool, small_recipe: Recipe) -> None:
+    """As finalists' keys are numbers of trials that may have been stopped by the same worker."""
+    endless = small_recipe.model_copy(
+        update={"training": small_recipe.training.model_copy(update={"epochs": 1000})}
+    )
+    for key in (3, 4):
+        pool.submit(Task(key=key, recipe=endless, seed=0))
+    _until(pool, lambda events: {e.key for e in events if isinstance(e, Epoch)} == {3, 4})
+    for key in (3, 4):
+        pool.stop(key)
+        pool.submit(Task(key=key, recipe=small_recipe, seed=0))
+    events = _until(pool, lambda events: sum(isinstance(e, Ended) for e in events) == 2)
+    for key in (3, 4):
+        mine = [e for e in events if e.key == key]
+        assert [e.record.epoch for e in mine if isinstance(e, Epoch)] == [1, 2]
+        assert mine[-1] == Ended(key, "complete")
 
 
 @pytest.mark.slow
