@@ -193,10 +193,13 @@ def _analysis(
     records = curve(trial)
     standing = standings(study)[trial.number]
     n_params = count(recipe.model).n_params
+    start = trial.user_attrs.get(attrs.START)
     sentences = [
         f"{_place(study, trial)} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
         f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
+    if start is not None:
+        sentences.append(f"It is the package's starting point {start.split('/')[0]}, made narrow enough.")
     if standing.runs > 1:
         chosen = "; by that it was chosen" if trial.number in finalists_of(study) else ""
         sentences.append(f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}{chosen}.")

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search import attrs
-from search.history import accuracy_of, feasible, front, has_two_values, keep_rerun, recipe_of, reruns
+from search.history import accuracy_of, feasible, front_so_far, has_two_values, keep_rerun, recipe_of, reruns
 from search.several import train_all
 from search.tasks import Task
 from search.workers import Executor
@@ -20,9 +20,13 @@ MAX_FINALISTS = 5
 """So many of the best, unless said otherwise; fewer where a twentieth of the trials is."""
 
 
-def default_finalists(trials: int) -> int:
+MAX_FRONT = 12
+"""So many where every size is sought, unless said otherwise; fewer where a sixth of the trials is."""
+
+
+def default_finalists(trials: int, *, every_size: bool = False) -> int:
     """How many trials are trained again at the end of a search; one alone would be compared with nobody."""
-    number = min(MAX_FINALISTS, trials // 20)
+    number = min(MAX_FRONT, trials // 6) if every_size else min(MAX_FINALISTS, trials // 20)
     return number if number > 1 else 0
 
 
@@ -41,10 +45,23 @@ class Rerun:
     value: float | None
 
 
-def finalists(study: optuna.Study, top: int) -> list[FrozenTrial]:
-    """The most accurate trials by their own run's value; those of the front alone where there are two values."""
-    trials = front(study) if has_two_values(study) else feasible(study)
-    return sorted(trials, key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
+def next_finalists(study: optuna.Study, top: int, seeds: int) -> list[FrozenTrial]:
+    """The trials to train again now: the best by their own run, which are so many; none where that was done.
+
+    Where every size is sought, those of the front, and then those that come onto it because others lost what was
+    luck, until all of it has several seeds, or so many trials have.
+    """
+    if not has_two_values(study):
+        best = sorted(feasible(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
+        return [trial for trial in best if left_to_train(study, [trial], seeds)]
+    done = evaluated(study, seeds)
+    waiting = [trial for trial in front_so_far(study) if trial.number not in {other.number for other in done}]
+    return sorted(waiting, key=accuracy_of, reverse=True)[: max(0, top - len(done))]
+
+
+def evaluated(study: optuna.Study, seeds: int) -> list[FrozenTrial]:
+    """The trials that were trained with so many other seeds."""
+    return [trial for trial in feasible(study) if not left_to_train(study, [trial], seeds)]
 
 
 def other_seeds(trial: FrozenTrial, n: int) -> tuple[int, ...]:

@@ -153,15 +153,27 @@ def best(study: optuna.Study) -> FrozenTrial:
 def front(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials that no other beats in accuracy with as few parameters; fewest parameters first.
 
-    By their own runs: a mean over seeds would lose against the luckiest of many single runs.
+    By the mean over seeds where a trial was trained with several. Where a whole round of finals was trained in a
+    search for every size, they alone are looked at: each had more than one run's luck.
     """
+    last = finalists_of(study) if has_two_values(study) else frozenset()
+    return _front(study, [trial for trial in feasible(study) if not last or trial.number in last])
+
+
+def front_so_far(study: optuna.Study) -> list[FrozenTrial]:
+    """The front of all complete trials, also while finals go on."""
+    return _front(study, feasible(study))
+
+
+def _front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    mean = {number: standing.mean for number, standing in standings(study).items()}
 
     def size_then_accuracy(trial: FrozenTrial) -> tuple[int, float, int]:
-        return trial.user_attrs[attrs.N_PARAMS], -accuracy_of(trial), trial.number
+        return trial.user_attrs[attrs.N_PARAMS], -mean[trial.number], trial.number
 
     found: list[FrozenTrial] = []
-    for trial in sorted(feasible(study), key=size_then_accuracy):
-        if not found or accuracy_of(trial) > accuracy_of(found[-1]):
+    for trial in sorted(trials, key=size_then_accuracy):
+        if not found or mean[trial.number] > mean[found[-1].number]:
             found.append(trial)
     return found
 

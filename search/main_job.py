@@ -75,7 +75,7 @@ def _summary(outcome: Outcome, out: Console) -> None:
     )
     if outcome.finished and counts.trained < outcome.trials:
         out.print(f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on")
-    if has_two_values(study) and outcome.finished and outcome.exported is None:
+    if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
         out.print(
             "drill-search export --front writes each of these, --at-most 3000 the best with so many parameters"
         )

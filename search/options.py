@@ -92,6 +92,8 @@ def search_config(
         raise DrillError(f"--timeout must be a number of seconds above 0, got {timeout:g}")
     if study is not None and not 0 < len(study.strip()) <= MAX_STUDY_NAME:
         raise DrillError(f"--study must have 1 to {MAX_STUDY_NAME} characters")
+    if finalists == 1:
+        raise DrillError("--finalists 1 would be compared with nobody; use 0 for none, or 2 and more")
     name = one_of("--dataset", dataset, DATASET_NAMES)
     chosen = tuple(baselines) if baselines else DEFAULT_BASELINES
     choose(chosen)

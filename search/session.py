@@ -20,7 +20,7 @@ from drill_models.train import Interrupted
 from search.baselines import Seeded, seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
-from search.finalists import Rerun, default_finalists, finalists, left_to_train, train_again
+from search.finalists import Rerun, default_finalists, evaluated, next_finalists, train_again
 from search.frontier import Candidate, smallest_that_holds
 from search.history import keep_finalists, ranked, tally
 from search.last_used import remember
@@ -185,6 +185,8 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
                 except Interrupted:
                     finished = False
                 except DrillError as error:
+                    if config.hold_seeds:
+                        raise
                     display.notice(f"the best were not all trained again: {error}")
         exported = _export(config, study, held)
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
@@ -220,7 +222,9 @@ def _top(config: SearchConfig) -> int:
     """How many trials are trained again."""
     if not config.finalist_seeds:
         return 0
-    return default_finalists(config.trials) if config.finalists is None else config.finalists
+    if config.finalists is not None:
+        return config.finalists
+    return default_finalists(config.trials, every_size=config.objective == "pareto")
 
 
 def _again(config: SearchConfig) -> int:
@@ -245,23 +249,21 @@ class _Stage:
             DrillError: A run failed.
             Interrupted: `should_stop` said yes.
         """
-        study, seeds = self.opened.study, self.config.finalist_seeds
-        chosen = finalists(study, _top(self.config))
-        if not chosen:
-            return
-        if left_to_train(study, chosen, seeds):
+        study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
+        while chosen := next_finalists(study, top, seeds):
             self.display.finals(chosen, seeds)
-        for rerun in train_again(
-            study,
-            chosen,
-            self.opened.space,
-            seeds=seeds,
-            executor=self.executor,
-            say=self.display.notice,
-            should_stop=self.should_stop,
-        ):
-            self.display.rerun(rerun)
-        keep_finalists(study, chosen)
+            for rerun in train_again(
+                study,
+                chosen,
+                self.opened.space,
+                seeds=seeds,
+                executor=self.executor,
+                say=self.display.notice,
+                should_stop=self.should_stop,
+            ):
+                self.display.rerun(rerun)
+        if top:
+            keep_finalists(study, evaluated(study, seeds))
 
     def smallest(self) -> FrozenTrial | None:
         """Looks for the smallest network that holds the target.

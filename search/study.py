@@ -36,6 +36,9 @@ _OPTIONS = {
     "space": "the space",
 }
 
+_BEFORE = {"objective": "accuracy"}
+"""Settings that older studies do not name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettings:
@@ -169,9 +172,9 @@ def _refuse_differences(study: optuna.Study, settings: Mapping[str, Any], dumps:
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return [
-        f"{option} {found.get(key)} (now {wanted[key]})"
+        f"{option} {found.get(key, _BEFORE.get(key))} (now {wanted[key]})"
         for key, option in _OPTIONS.items()
-        if found.get(key) != wanted[key]
+        if found.get(key, _BEFORE.get(key)) != wanted[key]
     ]
 
 

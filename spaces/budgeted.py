@@ -45,18 +45,18 @@ class EverySize:
     Args:
         space: Any.
         budget: Of the search.
-        share: The smallest size is the budget's parameters, divided by this.
+        share: The smallest size is the budget's parameters divided by this, or that of the smallest network.
         seed: Decides the sizes.
     """
 
     def __init__(self, space: Space, budget: Budget, *, share: int, seed: int) -> None:
         self._space = space
         self._budget = budget
-        self._share = share
+        self._least = max(space.least_params(budget), budget.max_params // share)
         self._seed = seed
 
     def of(self, number: int) -> BudgetedSpace:
         """The space with the budget of a trial's number; sizes are drawn evenly on a logarithmic scale."""
-        factor = self._share ** -random.Random(f"{self._seed}/{number}").random()
-        tighter = replace(self._budget, max_params=int(self._budget.max_params * factor))
-        return BudgetedSpace(self._space, tighter if self._space.holds_some(tighter) else self._budget)
+        part = random.Random(f"{self._seed}/{number}").random()
+        size = self._least * (self._budget.max_params / self._least) ** part
+        return BudgetedSpace(self._space, replace(self._budget, max_params=int(size)))

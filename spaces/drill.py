@@ -46,7 +46,7 @@ from spaces.skeletons import (
     Skeleton,
     SkeletonConv,
     assemble,
-    fits_some,
+    smallest_model,
 )
 from spaces.space import Point
 
@@ -143,9 +143,10 @@ class DrillSpace:
         """See `spaces.shrink.shrink`."""
         return shrink(dict(point), budget, self.skeletons, self.num_classes, self.model)
 
-    def holds_some(self, budget: Budget) -> bool:
-        """Whether any network of the space keeps a budget."""
-        return fits_some(self.skeletons, budget, self.num_classes)
+    def least_params(self, budget: Budget) -> int:
+        """Parameters of the smallest network that keeps a budget; some network of the space must."""
+        excesses = (budget.excess(smallest_model(each, self.num_classes)) for each in self.skeletons)
+        return budget.max_params + min(each["n_params"] for each in excesses if max(each.values()) <= 0)
 
     def encode(self, recipe: Recipe) -> Point:
         """The point of a recipe, whatever its number of classes and epochs.

@@ -39,5 +39,5 @@ class Space(Protocol):
     def shrink(self, point: Mapping[str, Any], budget: Budget) -> Point:
         """The point itself where it fits, else the nearest smaller one, always the same for the same point."""
 
-    def holds_some(self, budget: Budget) -> bool:
-        """Whether any network of the space keeps a budget."""
+    def least_params(self, budget: Budget) -> int:
+        """Parameters of the smallest network that keeps a budget; some network of the space must."""

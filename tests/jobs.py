@@ -21,6 +21,13 @@ from tests.spaces_for_tests import SPACE
 BUDGET = Budget(max_params=1_500)
 
 
+def record(epoch: int, accuracy: float = 0.5) -> EpochRecord:
+    """A made-up epoch."""
+    return EpochRecord(
+        epoch=epoch, lr=0.1, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=accuracy, seconds=0.0
+    )
+
+
 @dataclass
 class Log:
     """A watcher that writes down what it was told."""

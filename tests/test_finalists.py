@@ -1,5 +1,7 @@
 """The best trials trained again with other seeds: what is kept, and who is best then."""
 
+from collections.abc import Sequence
+
 import optuna
 import pytest
 
@@ -7,11 +9,29 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.train import Interrupted
 from search import attrs
-from search.finalists import SEED_STEP, Rerun, default_finalists, finalists, train_again
-from search.history import accuracy_of, curve, keep_finalists, keep_rerun, ranked, reruns, standings
+from search.finalists import (
+    SEED_STEP,
+    Rerun,
+    default_finalists,
+    evaluated,
+    next_finalists,
+    other_seeds,
+    train_again,
+)
+from search.history import (
+    accuracy_of,
+    curve,
+    finalists_of,
+    front,
+    keep_finalists,
+    keep_rerun,
+    ranked,
+    reruns,
+    standings,
+)
 from search.workers import InProcess
-from tests.jobs import Log, run_here, small_job
-from tests.spaces_for_tests import SPACE
+from tests.jobs import Log, record, run_here, small_job
+from tests.spaces_for_tests import SPACE, random_points
 
 
 @pytest.fixture
@@ -26,7 +46,7 @@ def _again(study: optuna.Study, data: ResidentData, seeds: int, top: int = 2) ->
     return list(
         train_again(
             study,
-            finalists(study, top),
+            next_finalists(study, top, seeds),
             SPACE,
             seeds=seeds,
             executor=InProcess(data, Backend(), lambda: False),
@@ -37,7 +57,7 @@ def _again(study: optuna.Study, data: ResidentData, seeds: int, top: int = 2) ->
 
 
 def test_each_is_trained_once_with_each_other_seed(searched: optuna.Study, few_digits: ResidentData) -> None:
-    chosen = [trial.number for trial in finalists(searched, 2)]
+    chosen = [trial.number for trial in next_finalists(searched, 2, 2)]
     found = _again(searched, few_digits, seeds=2)
     assert sorted({one.trial.number for one in found}) == sorted(chosen)
     assert {one.seed - one.trial.user_attrs[attrs.SEED] for one in found} == {SEED_STEP, 2 * SEED_STEP}
@@ -78,7 +98,7 @@ def test_an_interruption_keeps_what_ended(searched: optuna.Study, few_digits: Re
 
     training = train_again(
         searched,
-        finalists(searched, 2),
+        next_finalists(searched, 2, 1),
         SPACE,
         seeds=1,
         executor=InProcess(few_digits, Backend(), stop),
@@ -93,3 +113,52 @@ def test_an_interruption_keeps_what_ended(searched: optuna.Study, few_digits: Re
 
 def test_how_many() -> None:
     assert [default_finalists(n) for n in (1, 20, 39, 40, 60, 100, 1000)] == [0, 0, 0, 2, 3, 5, 5]
+    assert [default_finalists(n, every_size=True) for n in (1, 11, 12, 60, 100)] == [0, 0, 2, 10, 12]
+
+
+def test_a_smaller_second_round_keeps_the_first(searched: optuna.Study, few_digits: ResidentData) -> None:
+    _again(searched, few_digits, seeds=1, top=3)
+    keep_finalists(searched, evaluated(searched, 1))
+    before = ranked(searched)
+    assert next_finalists(searched, 2, 1) == []
+    keep_finalists(searched, evaluated(searched, 1))
+    assert ranked(searched) == before
+    assert len(finalists_of(searched)) == 3
+
+
+def _made(values: Sequence[tuple[int, float]]) -> optuna.Study:
+    """A study of accuracy against parameters."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number, (n_params, accuracy) in enumerate(values):
+        study.add_trial(
+            optuna.create_trial(
+                values=[accuracy, n_params],
+                params=random_points(1)[0],
+                distributions=dict(SPACE.distributions),
+                user_attrs={attrs.N_PARAMS: n_params, attrs.SEED: number, attrs.EPOCHS: 1},
+            )
+        )
+    return study
+
+
+def _reach(study: optuna.Study, number: int, accuracy: float, seeds: int = 2) -> None:
+    trial = study.trials[number]
+    for seed in other_seeds(trial, seeds):
+        keep_rerun(study, number, seed, [record(1, accuracy)])
+
+
+def test_a_front_is_trained_again_until_no_single_run_is_on_it() -> None:
+    study = _made([(1000, 0.98), (2000, 0.99), (2100, 0.985), (3000, 0.995), (3100, 0.992)])
+    chosen = [trial.number for trial in next_finalists(study, 9, 2)]
+    assert chosen == [3, 1, 0]  # the front, most accurate first
+    for number, accuracy in ((0, 0.98), (1, 0.98), (3, 0.989)):
+        _reach(study, number, accuracy)
+    # 1 and 3 had luck: those behind them come onto the front.
+    assert [trial.number for trial in next_finalists(study, 9, 2)] == [4, 2]
+    assert [trial.number for trial in next_finalists(study, 3, 2)] == []
+    for number in (2, 4):
+        _reach(study, number, 0.97)
+    assert next_finalists(study, 9, 2) == []
+    keep_finalists(study, evaluated(study, 2))
+    assert [trial.number for trial in front(study)] == [0, 1, 3]
+    assert [trial.number for trial in ranked(study)][:2] == [3, 1]

@@ -181,10 +181,14 @@ def test_good_networks_are_tried_at_other_sizes() -> None:
     assert 5 <= same <= 15
 
 
-def test_a_size_that_no_network_has_is_the_whole_budget() -> None:
-    space = EverySize(SPACE, Budget(max_params=400), share=1_000, seed=0)
-    points = random_points(30)
-    assert all(space.of(n).fits(space.of(n).shrink(point)) for n, point in enumerate(points))
+@pytest.mark.parametrize("budget", [300, 500, 1_000])
+def test_small_budgets_have_sizes_down_to_the_smallest_network(budget: int) -> None:
+    space = EverySize(SPACE, Budget(max_params=budget), share=9, seed=0)
+    points = random_points(40)
+    found = [count(SPACE.model(space.of(n).shrink(point))).n_params for n, point in enumerate(points)]
+    assert max(found) <= budget
+    assert min(found) < max(1.3 * SPACE.least_params(Budget(max_params=budget)), budget / 6)
+    assert sum(n > 0.9 * budget for n in found) <= 20 or budget == 300
 
 
 def test_asks_again_a_bounded_number_of_times_then_shrinks() -> None:

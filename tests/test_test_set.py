@@ -40,7 +40,7 @@ def test_search_and_export_need_no_test_images(run: Run, blind: Path, monkeypatc
     assert run("export")[0] == 0
     assert run("train", str(step), "--workers", "1")[0] == 0
     # Nor does the search for every size, nor what trains the best again.
-    assert run("--trials", "2", "--finalists", "1", "--finalist-seeds", "1", *small)[0] == 0
+    assert run("--trials", "2", "--finalists", "2", "--finalist-seeds", "1", *small)[0] == 0
     code, text, error = run("frontier", "--trials", "1", "--target", "0.1", "--seeds", "2", *small[:4], *small[6:])
     assert code == 0, error
     assert "written to" in text

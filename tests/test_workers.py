@@ -31,14 +31,8 @@ from search.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
 from search.worker import Worker
 from search.worker_process import Order, Place, Said, Stop, serve
 from search.workers import InProcess
-from tests.jobs import Log, small_job
+from tests.jobs import Log, record, small_job
 from tests.spaces_for_tests import SPACE
-
-
-def record(epoch: int, accuracy: float = 0.5) -> EpochRecord:
-    return EpochRecord(
-        epoch=epoch, lr=0.1, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=accuracy, seconds=0.0
-    )
 
 
 def pretend(
