@@ -110,7 +110,7 @@ def search(
     starts: Starts = True,
     finalists: Annotated[
         int | None,
-        typer.Option(min=0, help="So many of the best train again. Default: a twentieth of the trials, up to 5."),
+        typer.Option(min=0, help="So many of the best train again. Default: a twentieth of the trials, 2 to 5."),
     ] = None,
     finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
@@ -398,8 +398,9 @@ def frontier(
 ) -> None:
     """Find the smallest network that holds a target on the validation images.
 
-    Searches with --objective pareto, or goes on with that search; then trains the smallest networks that reached
-    the target again, until one holds it with every seed, and writes it as step 6. The test set is not read.
+    Searches with --objective pareto, for sizes from a ninth of the budget on, or goes on with that search; then
+    trains the smallest networks that reached the target again, until one holds it with every seed, and writes it
+    as step 6. The test set is not read.
     """
     from search.options import search_config, training_options
 

@@ -154,7 +154,10 @@ def main() -> int:
                     tasks, executor, on_epoch=lambda task, record: None, say=print, should_stop=lambda: False
                 ):
                     name, seed = left[ended.task.key]
-                    value = last_three_mean([record.val_accuracy for record in ended.records])
+                    diverged = ended.diverged is not None
+                    value = 0.0 if diverged else last_three_mean([each.val_accuracy for each in ended.records])
+                    if diverged:
+                        print(f"{name}, seed {seed}: diverged, counted as 0")
                     done[keys[name], seed] = value
                     ended_line = {"case": name, "recipe": keys[name], "seed": seed, "value": value}
                     append_line(arguments.lines, json.dumps(ended_line))
