@@ -26,6 +26,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.names import SamplerName
+from search.neighbours import NeighbourSampler
 
 Params = dict[str, Any]
 
@@ -184,9 +185,21 @@ class BudgetSampler(BaseSampler):
         self._base.after_trial(study, trial, state, values)
 
 
-def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
-    """An Optuna sampler with settings for searches of about 100 trials."""
+def base_sampler(
+    name: SamplerName, seed: int, dimensions: Mapping[str, BaseDistribution] | None = None
+) -> BaseSampler:
+    """A sampler with settings for searches of about 100 trials; all but `local` are Optuna's own.
+
+    Args:
+        name: Which.
+        seed: Of its random state.
+        dimensions: Of the space; `local` needs them.
+    """
     match name:
+        case "local":
+            if dimensions is None:
+                raise ValueError("local needs the dimensions of the space")
+            return NeighbourSampler(base_sampler("tpe", seed), dimensions, seed=seed)
         case "tpe":
             return TPESampler(seed=seed)
         case "nsga2":
@@ -208,4 +221,4 @@ def max_draws(name: SamplerName) -> int:
     One of TPE takes 45 ms with 1,000 trials in the study (`tests/benchmarks/proposals.py`), one of the GP a
     second; the others take about a millisecond.
     """
-    return 1 if name in ("tpe", "gp") else 4
+    return 1 if name in ("tpe", "local", "gp") else 4
