@@ -1,0 +1,1 @@
+"""What a step is exported as, beside its YAML."""

@@ -1,0 +1,131 @@
+"""What a step is exported as gives the same network, and trains to the same curve, without this project."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from drill_models.augment import augment_batch
+from drill_models.backend import Backend
+from drill_models.build import build
+from drill_models.count import count
+from drill_models.data import Images, ResidentData, stratified_split
+from drill_models.device import using_threads
+from drill_models.hand_steps import all_steps
+from drill_models.step import Step
+from drill_models.step_io import load_step
+from drill_models.train import train
+from search.formats.notebook import notebook
+from search.formats.python_file import python_file
+from spaces.drill import DrillSpace
+from spaces.skeletons import load_skeletons
+from tests.spaces_for_tests import random_points
+
+BEST = sorted((Path(__file__).parent.parent / "studies" / "best").glob("*.yaml"))
+
+
+def _module(step: Step, folder: Path) -> ModuleType:
+    """The exported file, imported."""
+    file = folder / "step6.py"
+    file.write_text(python_file(step, "Made by a test."))
+    spec = importlib.util.spec_from_file_location("step6", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _random_steps() -> list[Step]:
+    """Steps of random points, of every schedule and optimiser."""
+    space, (base, *_) = DrillSpace(load_skeletons()), all_steps()
+    steps, kinds = [], set()
+    for point in random_points(200, seed=3):
+        recipe = space.decode(point, epochs=2)
+        kind = (recipe.training.schedule.kind, recipe.training.optimizer.kind)
+        narrow = {**point, **{name: 4 + i for i, name in enumerate(sorted(n for n in point if n[1:].isdigit()))}}
+        if kind not in kinds:
+            kinds.add(kind)
+            recipe = space.decode(narrow, epochs=2)
+            training = recipe.training.model_copy(update={"batch_size": 16})
+            steps.append(base.model_copy(update={"model": recipe.model, "training": training}))
+    return steps
+
+
+def _write_idx(folder: Path, images: Images, name: str) -> None:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    n = len(images).to_bytes(4, "big")
+    size = (28).to_bytes(4, "big")
+    (raw / f"{name}-images-idx3-ubyte").write_bytes(
+        b"\x00\x00\x08\x03" + n + size + size + images.pixels.numpy().tobytes()
+    )
+    labels = images.labels.to(torch.uint8).numpy().tobytes()
+    (raw / f"{name}-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01" + n + labels)
+
+
+@pytest.fixture(scope="module")
+def mnist_folder(tmp_path_factory: pytest.TempPathFactory, few_digits: ResidentData) -> Path:
+    """Some digits, as torchvision finds MNIST."""
+    folder = tmp_path_factory.mktemp("data")
+    _write_idx(folder, few_digits.train, "train")
+    _write_idx(folder, few_digits.held_out, "t10k")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "step", _random_steps(), ids=lambda step: f"{step.training.schedule.kind}-{step.training.optimizer.kind}"
+)
+def test_the_python_file_trains_to_the_same_curve(
+    step: Step, tmp_path: Path, mnist_folder: Path, few_digits: ResidentData
+) -> None:
+    kept, held = stratified_split(few_digits.train.labels, len(few_digits.train) // 6)
+    data = ResidentData(
+        name="mnist", train=few_digits.train[kept], held_out=few_digits.train[held], mean=0.1307, std=0.3081
+    )
+    with using_threads(1):
+        ours = [
+            record.val_accuracy for record in train(step.recipe, data, seed=5, backend=Backend(engine="torch"))
+        ]
+        _, theirs = _module(step, tmp_path).train(str(mnist_folder), 5)
+    # Random numbers are the same; rounding in the augmentation is not, and some of these rates are high.
+    assert theirs == pytest.approx(ours, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "step", [*all_steps(), *_random_steps(), *map(load_step, BEST)], ids=lambda step: step.name
+)
+def test_the_python_file_has_the_same_network_and_augmentation(step: Step, tmp_path: Path) -> None:
+    made = _module(step, tmp_path)
+    torch.manual_seed(1)
+    net = made.Net()
+    torch.manual_seed(1)
+    ours = build(step.model)
+    assert net.state_dict().keys() == ours.state_dict().keys()
+    images = torch.rand(4, 1, 28, 28)
+    assert torch.equal(net.eval()(images), ours.eval()(images))
+    assert f"{count(step.model).n_params:,} parameters" in made.Net.__doc__
+    if step.training.augment is None:
+        assert not hasattr(made, "augment")
+        return
+    pixels = 255 * images
+    theirs = made.augment(pixels, torch.Generator().manual_seed(2))
+    mine = augment_batch(pixels, step.training.augment, torch.Generator().manual_seed(2))
+    assert ((theirs - mine).abs() > 0.01).float().mean() < 0.01  # nearest neighbours may fall to either side
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, mnist_folder: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    (tmp_path / "data").symlink_to(mnist_folder)
+    step = load_step(BEST[-1])
+    short = step.model_copy(update={"training": step.training.model_copy(update={"epochs": 1})})
+    text = notebook(short, "Made by a test.")
+    assert text == notebook(short, "Made by a test.")
+    book = nbformat.reads(text, as_version=4)
+    headings = [cell.source.split("\n")[0] for cell in book.cells if cell.source.startswith("## ")]
+    assert headings[:3] == ["## Target", "## Result", "## Analysis"]
+    nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert "recorded" in book.cells[-1].outputs[0].text
