@@ -95,6 +95,11 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file or nothing; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a whole file or nothing: to a temporary name beside it, then renamed.
 
     Raises:
@@ -104,8 +109,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         # mkstemp's files are for the owner alone; give this one what any new file gets.
         umask = os.umask(0)
         os.umask(umask)

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
-from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import FORMAT_NAMES, OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
 
 if TYPE_CHECKING:
     from search.config import SearchConfig
@@ -348,6 +348,10 @@ def schema(
 
 @app.command()
 def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="A step file to export. Without it: the best of a study.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMAT_NAMES)}.")] = "yaml",
     at_most: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Instead the most accurate with at most so many parameters; repeatable."),
@@ -357,19 +361,39 @@ def export(
     ] = False,
     storage: Storage = None,
     study: StudyName = None,
+    data: Data = None,
+    offline: Offline = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     to: Out = None,
 ) -> None:
-    """Write the best trial of a study as step 6, or others of its front, each into a file of its own."""
-    from search.export import export_best, export_front
-    from search.reading import open_to_read
+    """Write the best trial of a study as step 6, or others of its front, each into a file of its own.
 
-    several = whole or at_most
-    if several and (to is not None or (whole and at_most)):
+    Or for other programs: python and notebook train it without drill-search; onnx, weights (safetensors) and
+    torch (an exported program) hold the trained network. Weights that a search did not keep are trained again.
+    """
+    from search.options import one_of, training_options
+
+    chosen = one_of("--format", form, FORMAT_NAMES)
+    if (whole or at_most) and (to is not None or (whole and at_most)):
         raise DrillError("--front, --at-most and --out do not go together")
-    with open_to_read(storage, study) as loaded:
-        paths = export_front(loaded, at_most or ()) if several else [export_best(loaded, to)]
-    for path in paths:
-        out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+    if file is not None and (whole or at_most or storage is not None or study is not None):
+        raise DrillError("export takes a step file, or trials of a study, not both")
+    training = training_options(
+        data=data, offline=offline, device=device, engine=engine, precision=precision, workers=None
+    )
+    from search.export_job import ExportJob, export_file, export_trials
+
+    job = ExportJob(form=chosen, training=training, to=to, out=out, err=err)
+    if file is not None:
+        from drill_models.step_io import load_step
+
+        finished = export_file(job, load_step(file), file)
+    else:
+        finished = export_trials(job, storage, study, at_most or (), front=whole)
+    if not finished:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Step 6: the best trial of a study as a step file."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,33 @@ from spaces.drill import DrillSpace
 FOLDER = Path("studies")
 
 
-def export_best(study: optuna.Study, out: Path | None = None) -> Path:
-    """Writes the best trial of a study as a step file; returns where.
+@dataclass(frozen=True)
+class Chosen:
+    """A trial that is exported.
 
-    Args:
-        study: To read.
-        out: The file; by default `studies/<study>.yaml`.
+    Attributes:
+        trial: Which.
+        step: It as a step.
+        path: Where its step file is written, if nothing else is said.
+    """
+
+    trial: FrozenTrial
+    step: Step
+    path: Path
+
+
+def chosen_best(study: optuna.Study) -> Chosen:
+    """The best trial of a study.
 
     Raises:
-        DrillError: No trial is complete, or the file cannot be written.
+        DrillError: No trial is complete.
     """
-    path = out if out is not None else step_file(study.study_name)
-    save_step(path, _with_older_verdict(step_six(study, best(study)), path))
-    return path
+    trial = best(study)
+    return Chosen(trial, step_six(study, trial), step_file(study.study_name))
 
 
-def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]:
-    """Writes trials of the front as step files named by their parameters; returns where.
+def chosen_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Chosen]:
+    """Trials of the front.
 
     Args:
         study: To read.
@@ -63,7 +73,7 @@ def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]
             network of the front.
 
     Raises:
-        DrillError: No complete trial is as small, or a file cannot be written.
+        DrillError: No complete trial is as small.
     """
     best(study)  # refuses a study without a complete trial
     points, settings = front(study), read_settings(study)
@@ -71,13 +81,35 @@ def export_front(study: optuna.Study, at_most: Sequence[int] = ()) -> list[Path]
     if at_most:
         # Of several limits that one network keeps, the least is its target.
         chosen = [(_within(points, limit), limit) for limit in sorted(at_most, reverse=True)]
-    paths: list[Path] = []
+    found: dict[int, Chosen] = {}
     for trial, limit in chosen:
-        path = numbered_file(study.study_name, trial)
         target = _highest(settings, min(limit, settings.max_params))
-        save_step(path, _with_older_verdict(step_six(study, trial, target), path))
-        paths.append(path)
-    return list(dict.fromkeys(paths))
+        found[trial.number] = Chosen(trial, step_six(study, trial, target), numbered_file(study.study_name, trial))
+    return list(found.values())
+
+
+def write_step(chosen: Chosen, out: Path | None = None) -> Path:
+    """Writes a trial as a step file; returns where.
+
+    Args:
+        chosen: The trial.
+        out: The file; None for the trial's own.
+
+    Raises:
+        DrillError: The file cannot be written.
+    """
+    path = out if out is not None else chosen.path
+    save_step(path, _with_older_verdict(chosen.step, path))
+    return path
+
+
+def export_best(study: optuna.Study, out: Path | None = None) -> Path:
+    """Writes the best trial of a study as a step file; returns where.
+
+    Raises:
+        DrillError: No trial is complete, or the file cannot be written.
+    """
+    return write_step(chosen_best(study), out)
 
 
 def export_smallest(
@@ -88,7 +120,6 @@ def export_smallest(
     Raises:
         DrillError: The file cannot be written.
     """
-    path = out if out is not None else numbered_file(study.study_name, trial)
     settings = read_settings(study)
     target = Target(
         purpose=f"The fewest parameters with which every one of {seeds} seeds reaches {accuracy:.2%}.",
@@ -96,8 +127,7 @@ def export_smallest(
         max_params=settings.max_params,
         epochs=settings.epochs,
     )
-    save_step(path, _with_older_verdict(step_six(study, trial, target), path))
-    return path
+    return write_step(Chosen(trial, step_six(study, trial, target), numbered_file(study.study_name, trial)), out)
 
 
 def _highest(settings: StudySettings, max_params: int) -> Target:

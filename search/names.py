@@ -13,6 +13,9 @@ PRUNER_NAMES: tuple[PrunerName, ...] = get_args(PrunerName)
 ObjectiveName = Literal["accuracy", "pareto"]
 OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
+FormatName = Literal["yaml", "python", "notebook", "onnx", "weights", "torch"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
 DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)
 ENGINE_OPTIONS: tuple[EngineOption, ...] = get_args(EngineOption)
 PRECISION_OPTIONS: tuple[PrecisionOption, ...] = get_args(PrecisionOption)

@@ -4,11 +4,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
+from sqlalchemy.engine import URL
 
 from drill_models.errors import StudyError
 from search.last_used import last_used
 from search.storage import DEFAULT_STORAGE, open_storage, parse, storage_errors
 from search.study import load_study
+
+
+def which_storage(storage: str | None) -> URL:
+    """The storage that is named, else the one that was used last below the current folder, else the default.
+
+    Raises:
+        StudyError: It is no database URL.
+    """
+    last = last_used()
+    return parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
 
 
 @contextmanager
@@ -20,7 +31,7 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     last = last_used()
-    url = parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
+    url = which_storage(storage)
     opened = open_storage(url, create=False)
     with storage_errors(url):
         if study is None:
@@ -44,7 +55,7 @@ def serve_dashboard(
     from optuna_dashboard import run_server
 
     last = last_used()
-    url = parse(storage or (last.storage if last is not None else DEFAULT_STORAGE))
+    url = which_storage(storage)
     opened = open_storage(url, create=False)
     path = ""
     if study is None and last is not None and storage in (None, last.storage):

@@ -1,7 +1,7 @@
 """The main job: ask, have trained, report, prune, tell; interrupted work is kept and run again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -63,6 +63,7 @@ class Job:
         trials: Total to stop at.
         seed: Trial number n trains with `seed + n`, unless it carries its own.
         timeout: Seconds after which no further trial starts, or None.
+        keep: Given a trial that is about to be complete, its epochs and its trained weights (safetensors).
     """
 
     study: optuna.Study
@@ -72,6 +73,7 @@ class Job:
     trials: int
     seed: int
     timeout: float | None = None
+    keep: Callable[[optuna.Trial, Sequence[EpochRecord], bytes], None] | None = None
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
@@ -158,7 +160,7 @@ class _Sitting:
             return
         self.running[trial.number] = _Running(trial, epochs)
         recipe = job.space.decode(trial.params, epochs=epochs)
-        self._executor.submit(Task(key=trial.number, recipe=recipe, seed=seed))
+        self._executor.submit(Task(key=trial.number, recipe=recipe, seed=seed, weights=job.keep is not None))
         self._watcher.started(_frozen(job.study, trial.number), n_params, epochs)
 
     def take(self, event: Event) -> None:
@@ -177,7 +179,9 @@ class _Sitting:
                 running.where = where
             case Epoch(record=record):
                 self._epoch(running, record)
-            case Ended(outcome="complete"):
+            case Ended(outcome="complete", weights=weights):
+                if self._job.keep is not None and weights is not None:
+                    self._job.keep(running.trial, running.records, weights)
                 self._end(running, TrialState.COMPLETE)
             case Ended(outcome="diverged", reason=reason):
                 # Pruned rather than failed: samplers learn from pruned trials, and ignore failed ones.

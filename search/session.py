@@ -15,8 +15,10 @@ from drill_models.device import default_workers, resolve_backend
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
+from drill_models.result import EpochRecord
 from drill_models.starting_points import all_starts
 from drill_models.train import Interrupted
+from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.baselines import Seeded, seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
@@ -174,7 +176,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         display.opened(opened)
         held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:
-            finished = run_trials(_job(config, opened), executor, display, should_stop)
+            finished = run_trials(_job(config, opened, display.notice), executor, display, should_stop)
             if finished and tally(study).trained >= config.trials:
                 stage = _Stage(config, opened, executor, display, should_stop)
                 try:
@@ -200,7 +202,7 @@ def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None)
     return export_best(study, config.out) if wanted and ranked(study) else None
 
 
-def _job(config: SearchConfig, opened: Opened) -> Job:
+def _job(config: SearchConfig, opened: Opened, say: Callable[[str], None]) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
@@ -209,7 +211,26 @@ def _job(config: SearchConfig, opened: Opened) -> Job:
         trials=config.trials,
         seed=config.seed,
         timeout=config.timeout,
+        keep=_keeper(opened, say),
     )
+
+
+def _keeper(
+    opened: Opened, say: Callable[[str], None]
+) -> Callable[[optuna.Trial, Sequence[EpochRecord], bytes], None]:
+    """Keeps a trial's weights; where they cannot be written, says so once, and the search goes on."""
+    artifacts, failed = Artifacts(artifact_folder(opened.url)), False
+
+    def keep(trial: optuna.Trial, records: Sequence[EpochRecord], weights: bytes) -> None:
+        nonlocal failed
+        try:
+            artifacts.keep(trial, WEIGHTS, weights)
+        except OSError as error:
+            if not failed:
+                say(f"weights are not kept: {artifacts.folder} cannot be written: {error.strerror}")
+            failed = True
+
+    return keep
 
 
 def _start_budgets(config: SearchConfig) -> list[Budget]:

@@ -36,6 +36,7 @@ class Finished:
         where: Where and by what.
         mistakes: Positions of the held-out images that the network gets wrong, where the task asked for them.
         diverged: Why the run has no end, or None where it has.
+        weights: The trained weights as safetensors, where the task asked for them.
     """
 
     task: Task
@@ -43,6 +44,7 @@ class Finished:
     where: Environment
     mistakes: tuple[int, ...] = ()
     diverged: str | None = None
+    weights: bytes | None = None
 
 
 @dataclass
@@ -90,14 +92,15 @@ def train_all(
                 case Epoch(key=key, record=record):
                     running[key].records.append(record)
                     on_epoch(running[key].task, record)
-                case Ended(key=key, outcome="complete" | "diverged" as outcome, reason=reason, mistakes=mistakes):
+                case Ended(key=key, outcome="complete" | "diverged" as outcome, reason=reason) as end:
                     ended = running.pop(key)
                     assert ended.where is not None
                     yield Finished(
                         task=ended.task,
                         records=tuple(ended.records),
                         where=ended.where,
-                        mistakes=mistakes,
+                        mistakes=end.mistakes,
+                        weights=end.weights,
                         diverged=reason if outcome == "diverged" else None,
                     )
                 case Ended(key=key, outcome=outcome, reason=reason):

@@ -76,7 +76,7 @@ def reach(url: URL) -> bool:
     Raises:
         StudyError: It does not, or could not.
     """
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     if file is not None:
         try:
             check_writable(file)
@@ -102,7 +102,7 @@ def open_storage(url: URL, *, create: bool) -> RDBStorage:
     Raises:
         StudyError: Nothing answers there, or it cannot be written to.
     """
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     if file is not None:
         if not create and not file.is_file():
             raise StudyError(f"there is no study database {file}; run a search first, or name one by --storage")
@@ -116,7 +116,12 @@ def open_storage(url: URL, *, create: bool) -> RDBStorage:
         )
 
 
-def _sqlite_file(url: URL) -> Path | None:
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite database, or None for another database and for one in memory.
+
+    Raises:
+        StudyError: It is written in a form that is not supported.
+    """
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     if str(url.database).startswith("file:"):
@@ -174,7 +179,7 @@ def sole_owner(url: URL, study: str) -> Iterator[None]:
     Raises:
         StudyError: Another process holds it.
     """
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     if file is None:
         yield
         return

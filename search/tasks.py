@@ -12,6 +12,7 @@ from drill_models.networks import Network, environment
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
 from drill_models.train import Diverged, mistakes, train
+from drill_models.weights import packed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Task:
         seed: Of the training.
         label: What a person calls it.
         mistakes: Whether to say at the end which held-out images the network gets wrong.
+        weights: Whether to give the trained weights at the end.
     """
 
     key: int
@@ -31,6 +33,7 @@ class Task:
     seed: int
     label: str = ""
     mistakes: bool = False
+    weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Ended:
             was asked for does not go together.
         reason: Of all but the first, for a person.
         mistakes: Positions of the held-out images that the trained network gets wrong, where asked for.
+        weights: The trained weights as safetensors, where asked for.
     """
 
     key: int
     outcome: Literal["complete", "diverged", "failed", "refused"]
     reason: str | None = None
     mistakes: tuple[int, ...] = ()
+    weights: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,14 @@ def perform(
     """
     give_back_memory()  # of the task before
     wrong: tuple[int, ...] = ()
+    weights: bytes | None = None
 
     def keep(network: Network) -> None:
-        nonlocal wrong
+        nonlocal wrong, weights
         if task.mistakes:
             wrong = mistakes(network, data.held_out, data)
+        if task.weights:
+            weights = packed(network.module())
 
     try:
         where = environment(task.recipe.model, backend)
@@ -130,7 +138,7 @@ def perform(
                 task.recipe, data, seed=task.seed, backend=backend, should_stop=should_stop, keep=keep
             ):
                 yield Epoch(task.key, record)
-        outcome = Ended(task.key, "complete", mistakes=wrong)
+        outcome = Ended(task.key, "complete", mistakes=wrong, weights=weights)
     except Diverged as error:
         outcome = Ended(task.key, "diverged", str(error))
     except DrillError as error:

@@ -1,11 +1,14 @@
 """What a step is exported as gives the same network, and trains to the same curve, without this project."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, load_file
 
 from drill_models.augment import augment_batch
 from drill_models.backend import Backend
@@ -13,14 +16,17 @@ from drill_models.build import build
 from drill_models.count import count
 from drill_models.data import Images, ResidentData, stratified_split
 from drill_models.device import using_threads
+from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.step import Step
 from drill_models.step_io import load_step
 from drill_models.train import train
+from drill_models.weights import unpacked
 from search.formats.notebook import notebook
 from search.formats.python_file import python_file
 from spaces.drill import DrillSpace
 from spaces.skeletons import load_skeletons
+from tests.command_line import Run
 from tests.spaces_for_tests import random_points
 
 BEST = sorted((Path(__file__).parent.parent / "studies" / "best").glob("*.yaml"))
@@ -129,3 +135,81 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, mnist_folder: Path
     assert headings[:3] == ["## Target", "## Result", "## Analysis"]
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert "recorded" in book.cells[-1].outputs[0].text
+
+
+@pytest.fixture
+def searched(run: Run) -> Step:
+    """A search of two trials of one epoch, and its best."""
+    words = ("--dataset", "mnist-5k", "--budget", "2000", "--trials", "2", "--epochs", "1", "--baselines", "none")
+    assert run(*words, "--workers", "1")[0] == 0
+    (file,) = Path("studies").glob("*.yaml")
+    return load_step(file)
+
+
+def _exported(run: Run, *words: str) -> Path:
+    code, text, error = run("export", *words)
+    assert code == 0, error
+    assert "training it again" not in error
+    return Path(text.removeprefix("written to ").strip())
+
+
+def test_weights_fit_the_python_file_and_the_exported_program(run: Run, searched: Step) -> None:
+    images = torch.randn(3, 1, 28, 28)
+    file = _exported(run, "--format", "weights")
+    ours = unpacked(file.read_bytes(), searched.model)(images)
+    net = _module(searched, Path()).Net()
+    net.load_state_dict(load_file(file))
+    assert torch.equal(net.eval()(images), ours)
+    with safe_open(file, "pt") as opened:
+        assert opened.metadata()["recipe"] == searched.digest
+    program = torch.export.load(_exported(run, "--format", "torch"))
+    assert torch.allclose(program.module()(images), ours, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_same_scores_for_any_number_of_images(run: Run, searched: Step) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net = unpacked(_exported(run, "--format", "weights").read_bytes(), searched.model)
+    session = runtime.InferenceSession(_exported(run, "--format", "onnx").read_bytes())
+    for n in (1, 7, 100):
+        images = torch.randn(n, 1, 28, 28)
+        (scores,) = session.run(None, {"images": images.numpy()})
+        assert abs(scores - net(images).detach().numpy()).max() < 1e-4
+    assert session.get_modelmeta().custom_metadata_map["n_params"] == str(count(searched.model).n_params)
+
+
+def test_weights_that_were_not_kept_are_trained_again(run: Run, searched: Step) -> None:
+    kept = _exported(run, "--format", "weights").read_bytes()
+    shutil.rmtree("studies/artifacts")
+    code, _, error = run("export", "--format", "weights", "--out", "again.safetensors")
+    assert code == 0
+    assert "training it again with seed" in error
+    assert "not the recorded one" not in error
+    assert load(Path("again.safetensors").read_bytes()).keys() == load(kept).keys()
+    assert all(torch.equal(load(Path("again.safetensors").read_bytes())[k], v) for k, v in load(kept).items())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--format", "gguf"), "--format must be one of yaml, python"),
+        (("step.yaml", "--study", "x"), "not both"),
+        (("step.yaml",), "is YAML already"),
+        (("step.yaml", "--format", "python", "--out", "missing.yaml/x.py"), "is not a folder"),
+    ],
+)
+def test_mistakes_in_exporting(run: Run, words: tuple[str, ...], message: str) -> None:
+    Path("step.yaml").write_text(BEST[0].read_text())
+    Path("missing.yaml").write_text("a file, no folder")
+    code, _, error = run("export", *words)
+    assert code == 2
+    assert message in error
+
+
+def test_weights_of_another_network_are_refused(searched: Step, run: Run) -> None:
+    content = _exported(run, "--format", "weights").read_bytes()
+    with pytest.raises(DrillError, match="no weights of this network"):
+        unpacked(content, all_steps()[0].model)
+    with pytest.raises(DrillError, match="no weights of this network"):
+        unpacked(b"not safetensors", searched.model)

@@ -1,4 +1,4 @@
-"""A step as a notebook in the form of a drill: target, result, analysis, then the code, which runs as it stands."""
+"""A step as a notebook in the form of a drill: target, result, analysis, and then code that runs."""
 
 from drill_models.count import count
 from drill_models.errors import DrillError
@@ -8,8 +8,8 @@ from search.formats import code
 SAYS = {
     "Settings": "What decides the training, each number once.",
     "Network": "Shapes after each block are channels x height x width.",
-    "Data": "Five sixths of the training images train and one sixth validates, each label in proportion, always the "
-    "same ones. The test set is read only where `full` is set.",
+    "Data": "Five sixths of the training images train and one sixth validates, each label in proportion, always "
+    "the same ones. The test set is read only where `full` is set.",
     "Augmentation": "Anew for each image in each epoch.",
     "Averaged weights": "What is measured is not the last weights, but their moving average.",
     "Training": "Cross-entropy, one line an epoch.",
@@ -84,8 +84,8 @@ def _result(step: Step) -> str:
     if result is not None and result.run is not None:
         run = result.run
         lines.append(
-            f"- one run (seed {run.seed}): {run.value:.2%} {run.held_out} accuracy, mean of the last three epochs, "
-            f"best in epoch {run.best_epoch}"
+            f"- one run (seed {run.seed}): {run.value:.2%} {run.held_out} accuracy, mean of the last three "
+            f"epochs, best in epoch {run.best_epoch}"
         )
     if step.verdict is not None:
         verdict = step.verdict

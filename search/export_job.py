@@ -1,0 +1,165 @@
+"""`drill-search export` as a person meets it: trials or a step file, as files for other programs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from drill_models.device import resolve_backend
+from drill_models.errors import DrillError
+from drill_models.resolve import DataSource, resolve
+from drill_models.result import EpochRecord
+from drill_models.run import load
+from drill_models.step import Step
+from drill_models.train import Interrupted
+from drill_models.weights import unpacked
+from drill_models.yaml_io import check_writable, write_bytes, write_text
+from search.artifacts import WEIGHTS, Artifacts, artifact_folder
+from search.config import TrainingOptions
+from search.export import chosen_best, chosen_front, write_step
+from search.interrupt import stop_on_signals
+from search.names import FormatName
+from search.reading import open_to_read, which_storage
+from search.several import train_all
+from search.tables import epoch_line
+from search.tasks import Task
+from search.workers import InProcess
+
+SUFFIXES: dict[FormatName, str] = {
+    "yaml": ".yaml",
+    "python": ".py",
+    "notebook": ".ipynb",
+    "weights": ".safetensors",
+    "onnx": ".onnx",
+    "torch": ".pt2",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """What is written, and how it is shown.
+
+    Attributes:
+        form: The format.
+        training: Where data are and what trains, where weights are asked for that were not kept.
+        to: The file, or None for one named as the step's.
+        out: For results.
+        err: For everything else.
+    """
+
+    form: FormatName
+    training: TrainingOptions
+    to: Path | None
+    out: Console
+    err: Console
+
+    def say(self, line: str) -> None:
+        """One line that is no result."""
+        self.err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def export_trials(
+    job: ExportJob, storage: str | None, study: str | None, at_most: Sequence[int], *, front: bool
+) -> bool:
+    """Exports the best trial of a study, or trials of its front; returns whether it came to its end.
+
+    Raises:
+        DrillError: There is no such trial, or something cannot be written.
+    """
+    with open_to_read(storage, study) as opened:
+        chosen = chosen_front(opened, at_most) if front or at_most else [chosen_best(opened)]
+        artifacts = Artifacts(artifact_folder(which_storage(storage)))
+        for one in chosen:
+            if job.form == "yaml":
+                _written(job, write_step(one, job.to))
+                continue
+            kept = partial(artifacts.find, opened, one.trial, WEIGHTS)
+            if not _export(
+                job, one.step, one.path, f"trial {one.trial.number} of study {opened.study_name}", kept
+            ):
+                return False
+    return True
+
+
+def export_file(job: ExportJob, step: Step, path: Path) -> bool:
+    """Exports a step file in another format; returns whether it came to its end.
+
+    Raises:
+        DrillError: Something cannot be written.
+    """
+    if job.form == "yaml":
+        raise DrillError(f"{path} is YAML already; name another --format")
+    return _export(job, step, path, path.name, lambda: None)
+
+
+def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[[], bytes | None]) -> bool:
+    to = job.to if job.to is not None else path.with_suffix(SUFFIXES[job.form])
+    made_by = f"Made by drill-search {version('drill-search')} from {source}."
+    check_writable(to)
+    match job.form:
+        case "python":
+            from search.formats.python_file import python_file
+
+            write_text(to, python_file(step, made_by))
+        case "notebook":
+            from search.formats.notebook import notebook
+
+            write_text(to, notebook(step, made_by))
+        case "weights" | "onnx" | "torch" as kind:
+            from search.formats.trained import about, check_libraries, convert
+
+            check_libraries(kind)
+            weights = kept()
+            if weights is None:
+                try:
+                    weights = _train_again(job, step)
+                except Interrupted:
+                    job.say("interrupted; nothing was written")
+                    return False
+            write_bytes(to, convert(kind, unpacked(weights, step.model), about(step, made_by)))
+        case "yaml":
+            raise AssertionError
+    _written(job, to)
+    return True
+
+
+def _train_again(job: ExportJob, step: Step) -> bytes:
+    """Weights of a step that was trained without keeping them.
+
+    Raises:
+        DrillError: It cannot be trained.
+        Interrupted: Ctrl-C.
+    """
+    run = None if step.result is None else step.result.run
+    seed = 0 if run is None else run.seed
+    full = run is not None and run.held_out == "test"
+    training = job.training
+    backend = resolve_backend(training.device, training.engine, training.precision)
+    data = load(
+        resolve(step.dataset, DataSource(folder=training.data, offline=training.offline, say=job.say)), full=full
+    )
+    job.say(f"no weights of it are kept here; training it again with seed {seed}")
+
+    def on_epoch(task: Task, record: EpochRecord) -> None:
+        job.say(epoch_line(record, step.training.epochs, "test" if full else "val"))
+
+    with stop_on_signals() as should_stop:
+        (ended,) = train_all(
+            [Task(key=0, label=step.name, recipe=step.recipe, seed=seed, weights=True)],
+            InProcess(data, backend, should_stop),
+            on_epoch=on_epoch,
+            say=job.say,
+            should_stop=should_stop,
+        )
+    if ended.diverged is not None or ended.weights is None:
+        raise DrillError(f"{step.name}: training diverged: {ended.diverged}")
+    if run is not None and [r.val_accuracy for r in ended.records] != [r.val_accuracy for r in run.epochs]:
+        job.say("its curve is not the recorded one to the bit: processor, versions or engine differ")
+    return ended.weights
+
+
+def _written(job: ExportJob, path: Path) -> None:
+    job.out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
