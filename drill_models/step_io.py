@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from drill_models import yaml_io
 from drill_models.count import count
@@ -63,3 +64,8 @@ def save_step(path: Path, step: Step) -> None:
 def schema_text() -> str:
     """The JSON Schema of step files."""
     return yaml_io.schema_text(Step)
+
+
+def as_document(step: Step) -> dict[str, Any]:
+    """A step as plain values, as in its file but with every default."""
+    return step.model_dump(mode="json", exclude_none=True)

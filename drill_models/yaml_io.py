@@ -71,6 +71,19 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     Raises:
         StepError: The file cannot be read, is not YAML, or is not what `model` allows.
     """
+    text = json.dumps(read_mapping(path), allow_nan=True)
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise StepError(f"{path}: {_first_error(error, model)}") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Reads one YAML file that holds a mapping of plain values.
+
+    Raises:
+        StepError: The file cannot be read, is not YAML, or holds something else.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -81,17 +94,14 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     try:
         _check_events(content)
         data = yaml.load(content, Loader=_StrictLoader)
-        text = json.dumps(data, allow_nan=True)
+        json.dumps(data, allow_nan=True)
     except yaml.YAMLError as error:
         raise StepError(f"{path}: is not readable YAML: {_one_line(error)}") from error
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise StepError(f"{path}: holds something that is neither text, number, list nor mapping") from error
     if not isinstance(data, dict):
         raise StepError(f"{path}: must be a mapping of keys to values, got {_shown(data)}")
-    try:
-        return model.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise StepError(f"{path}: {_first_error(error, model)}") from error
+    return data
 
 
 def write_text(path: Path, text: str) -> None:

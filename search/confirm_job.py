@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
@@ -18,15 +16,17 @@ from drill_models.yaml_io import check_writable
 from search.config import TrainingOptions
 from search.confirm import Confirmed, Watcher, confirm
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns
+from search.documents import confirmed_document, replay_document
 from search.export import step_file, step_six
 from search.history import best, ranked
 from search.interrupt import stop_on_signals
 from search.reading import open_to_read
+from search.screen import Screen
 from search.several import seed_range
 from search.study import keep_verdict
 from search.tables import epoch_line, percent
 from search.verdict import compare
-from search.verdict_tables import comparison_line, replay_table, verdict_line, verdict_table
+from search.verdict_tables import comparison_line, replay_claims, replay_table, verdict_line, verdict_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +37,15 @@ class ConfirmJob:
         seeds: How many.
         seed: The first.
         training: Data, device and workers.
-        epochs: Whether each epoch gets a line, too.
     """
 
     seeds: int
     seed: int
     training: TrainingOptions
-    epochs: bool
 
 
 def confirm_files(
-    steps: Sequence[Step], files: Sequence[Path], to: Path | None, job: ConfirmJob, out: Console, err: Console
+    steps: Sequence[Step], files: Sequence[Path], to: Path | None, job: ConfirmJob, screen: Screen
 ) -> bool:
     """Makes verdicts of steps and writes them into files.
 
@@ -56,8 +54,7 @@ def confirm_files(
         files: Those that they were read from.
         to: Where the verdict of a single one is written, or None for the files themselves.
         job: How.
-        out: For results.
-        err: For everything else.
+        screen: Where to say it.
 
     Returns:
         Whether it came to its end.
@@ -65,7 +62,7 @@ def confirm_files(
     Raises:
         DrillError: One sentence for the user.
     """
-    confirmed = _confirm(steps, job, out, err)
+    confirmed = _confirm(steps, job, screen)
     if confirmed is None:
         return False
     for file, each in zip(files, confirmed, strict=True):
@@ -74,14 +71,13 @@ def confirm_files(
         # Training takes a while: what was written into the file meanwhile stays.
         now = load_step(file)
         if now.digest != each.step.digest:
-            say(
-                err,
-                f"{file} was changed while it was trained; it keeps what it has, and the runs are kept in {FILE}",
+            screen.notice(
+                f"{file} was changed while it was trained; it keeps what it has, and the runs are kept in {FILE}"
             )
             continue
         save_step(to or file, with_verdict(now, each.step.verdict))
-        say(out, f"written to {to or file}")
-    _show(confirmed, out)
+        screen.result(f"written to {to or file}")
+    _show(confirmed, screen)
     return True
 
 
@@ -91,8 +87,7 @@ def confirm_trials(
     top: int,
     to: Path | None,
     job: ConfirmJob,
-    out: Console,
-    err: Console,
+    screen: Screen,
 ) -> bool:
     """Makes verdicts of a study's best trials, keeps them in the study, and writes each as step 6.
 
@@ -102,8 +97,7 @@ def confirm_trials(
         top: How many trials.
         to: The file of a single trial, or None for the usual one.
         job: How.
-        out: For results.
-        err: For everything else.
+        screen: Where to say it.
 
     Returns:
         Whether it came to its end.
@@ -117,7 +111,7 @@ def confirm_trials(
         files = [to or step_file(loaded.study_name, trial.number if top > 1 else None) for trial in trials]
         for file in files:
             check_writable(file)
-        confirmed = _confirm([step_six(loaded, trial) for trial in trials], job, out, err)
+        confirmed = _confirm([step_six(loaded, trial) for trial in trials], job, screen)
         if confirmed is None:
             return False
         for trial, file, each in zip(trials, files, confirmed, strict=True):
@@ -125,12 +119,12 @@ def confirm_trials(
                 continue
             keep_verdict(loaded, trial.number, each.step.verdict)
             save_step(file, each.step)
-            say(out, f"written to {file}")
-    _show(confirmed, out)
+            screen.result(f"written to {file}")
+    _show(confirmed, screen)
     return True
 
 
-def _show(confirmed: Sequence[Confirmed], out: Console) -> None:
+def _show(confirmed: Sequence[Confirmed], screen: Screen) -> None:
     """Verdicts, and how each further step differs from the first.
 
     Raises:
@@ -138,19 +132,22 @@ def _show(confirmed: Sequence[Confirmed], out: Console) -> None:
     """
     have = [each for each in confirmed if not each.diverged]
     if have:
-        out.print(verdict_table([each.step for each in have]))
+        screen.table(verdict_table([each.step for each in have]))
     for each in have:
-        say(out, verdict_line(each.step))
+        screen.result(verdict_line(each.step))
+    comparisons = []
     for other in have[1:]:
         first = have[0]
         names = f"{other.step.name} and {first.step.name} are not compared"
         if first.step.dataset != other.step.dataset:
-            say(out, f"{names}: they are of different data sets")
+            screen.result(f"{names}: they are of different data sets")
         elif len(first.runs) < 2:
-            say(out, f"{names}: that takes two seeds at least")
+            screen.result(f"{names}: that takes two seeds at least")
         else:
             found = compare(first.runs, other.runs, first.n_images)
-            say(out, comparison_line(first.step, other.step, found))
+            comparisons.append((first.step.name, other.step.name, found))
+            screen.result(comparison_line(first.step, other.step, found))
+    screen.document(confirmed_document(confirmed, comparisons))
     if len(have) < len(confirmed):
         said = "; ".join(
             f"{each.step.name} (seed {', '.join(map(str, each.diverged))})" for each in confirmed if each.diverged
@@ -158,7 +155,7 @@ def _show(confirmed: Sequence[Confirmed], out: Console) -> None:
         raise DrillError(f"no verdict, because training diverged: {said}")
 
 
-def replay_baselines(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console) -> bool:
+def replay_baselines(steps: Sequence[Step], job: ConfirmJob, screen: Screen) -> bool:
     """Replays hand steps, and prints what they reported beside it.
 
     Returns:
@@ -167,23 +164,20 @@ def replay_baselines(steps: Sequence[Step], job: ConfirmJob, out: Console, err: 
     Raises:
         DrillError: One sentence for the user.
     """
-    confirmed = _confirm(steps, job, out, err)
+    confirmed = _confirm(steps, job, screen)
     if confirmed is None:
         return False
-    out.print(replay_table(confirmed))
+    claims = replay_claims(confirmed)
+    screen.table(replay_table(confirmed, claims))
     for each in confirmed:
         result = each.step.result
         for caveat in result.caveats if result is not None else ():
-            say(out, f"{each.step.name}, {caveat.kind}: {caveat.text}")
+            screen.result(f"{each.step.name}, {caveat.kind}: {caveat.text}")
+    screen.document(replay_document(confirmed, claims))
     return True
 
 
-def say(console: Console, line: str) -> None:
-    """Prints a line as it is: names in it may look like markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _confirm(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console) -> tuple[Confirmed, ...] | None:
+def _confirm(steps: Sequence[Step], job: ConfirmJob, screen: Screen) -> tuple[Confirmed, ...] | None:
     """Trains what is missing; None where the user stopped it."""
     training = job.training
     seeds = seed_range(job.seed, job.seeds)
@@ -194,8 +188,8 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console)
     done = 0
 
     def on_epoch(step: Step, seed: int, record: EpochRecord) -> None:
-        if job.epochs:
-            say(out, f"{step.name}  seed {seed}  {epoch_line(record, step.training.epochs, 'test')}")
+        if screen.verbose:
+            screen.progress(f"{step.name}  seed {seed}  {epoch_line(record, step.training.epochs, 'test')}")
 
     def on_run(step: Step, run: ConfirmedRun, earlier: bool) -> None:
         nonlocal done
@@ -205,13 +199,13 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console)
         if run.diverged is None:
             what = f"{percent(last[-1])} in the last epoch, {percent(min(last))} at least in the last {len(last)}"
         when = "from earlier" if earlier else f"{sum(record.seconds for record in run.epochs):.0f} s"
-        say(out, f"{done}/{n}  {step.name}  seed {run.seed}  {what}  ({when})")
+        screen.progress(f"{done}/{n}  {step.name}  seed {run.seed}  {what}  ({when})")
 
     with stop_on_signals() as should_stop:
         try:
             return confirm(
                 steps,
-                DataSource(folder=training.data, offline=training.offline, say=lambda line: say(err, line)),
+                DataSource(folder=training.data, offline=training.offline, say=screen.notice),
                 seeds=seeds,
                 backend=backend,
                 workers=training.workers,
@@ -220,5 +214,5 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, out: Console, err: Console)
                 should_stop=should_stop,
             )
         except Interrupted:
-            say(err, f"interrupted; {done} of {n} runs are kept in {FILE}, and the same command goes on")
+            screen.notice(f"interrupted; {done} of {n} runs are kept in {FILE}, and the same command goes on")
             return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
@@ -17,9 +17,10 @@ from search import attrs
 from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import Tally, accuracy_of, ranked, tally
+from search.screen import Screen
 from search.session import Opened
 from search.storage import shown
-from search.tables import percent, small_data_box
+from search.tables import epoch_line, percent, small_data_box
 from search.trial_tables import trial_name
 
 MAX_LINES = 8
@@ -43,15 +44,16 @@ class SearchDisplay:
     long trials take.
     """
 
-    def __init__(self, console: Console, *, trials: int, epochs: int, target: float) -> None:
+    def __init__(self, screen: Screen, *, trials: int, epochs: int, target: float) -> None:
         """
         Args:
-            console: Where to; plain lines if it is not a terminal.
+            screen: Where to; plain lines if it is not a terminal.
             trials: Total that the search stops at.
             epochs: Epochs of a trial.
             target: Accuracy (fraction) to judge by.
         """
-        self._console = console
+        self._screen = screen
+        console = screen.lines
         self._trials = trials
         self._epochs = epochs
         self._target = target
@@ -66,7 +68,11 @@ class SearchDisplay:
             console=console, auto_refresh=False,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=trials)
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True)
+            if console.is_terminal and not screen.quiet
+            else None
+        )
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -79,12 +85,12 @@ class SearchDisplay:
 
     def notice(self, line: str) -> None:
         """One line above the panel."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._screen.progress(line)
 
     def data_found(self, resolved: Resolved) -> None:
         """Says in a box where the embedded digits stand in for MNIST."""
         if resolved.instead_of_mnist is not None:
-            self._console.print(small_data_box(resolved.instead_of_mnist))
+            self._screen.lines.print(small_data_box(resolved.instead_of_mnist))
 
     def opened(self, opened: Opened) -> None:
         """Says what is searched, and what an earlier sitting left."""
@@ -133,7 +139,10 @@ class SearchDisplay:
 
     def epoch(self, number: int, record: EpochRecord) -> None:
         """A running trial finished an epoch."""
-        self._running[number].records.append(record)
+        running = self._running[number]
+        running.records.append(record)
+        if self._screen.verbose:
+            self.notice(f"trial {trial_name(running.trial)}  {epoch_line(record, running.epochs, 'val')}")
         self._refresh()
 
     def lost(self, trial: FrozenTrial | None, reason: str) -> None:

@@ -6,8 +6,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
-
 from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, resolve
@@ -23,6 +21,7 @@ from search.export import chosen_best, chosen_front, write_step
 from search.interrupt import stop_on_signals
 from search.names import FormatName
 from search.reading import open_to_read, which_storage
+from search.screen import Screen
 from search.several import train_all
 from search.tables import epoch_line
 from search.tasks import Task
@@ -46,19 +45,13 @@ class ExportJob:
         form: The format.
         training: Where data are and what trains, where weights are asked for that were not kept.
         to: The file, or None for one named as the step's.
-        out: For results.
-        err: For everything else.
+        screen: Where to say it.
     """
 
     form: FormatName
     training: TrainingOptions
     to: Path | None
-    out: Console
-    err: Console
-
-    def say(self, line: str) -> None:
-        """One line that is no result."""
-        self.err.print(line, highlight=False, markup=False, soft_wrap=True)
+    screen: Screen
 
 
 def export_trials(
@@ -117,7 +110,7 @@ def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[
                 try:
                     weights = _train_again(job, step)
                 except Interrupted:
-                    job.say("interrupted; nothing was written")
+                    job.screen.notice("interrupted; nothing was written")
                     return False
             write_bytes(to, convert(kind, unpacked(weights, step.model), about(step, made_by)))
         case "yaml":
@@ -139,27 +132,28 @@ def _train_again(job: ExportJob, step: Step) -> bytes:
     training = job.training
     backend = resolve_backend(training.device, training.engine, training.precision)
     data = load(
-        resolve(step.dataset, DataSource(folder=training.data, offline=training.offline, say=job.say)), full=full
+        resolve(step.dataset, DataSource(folder=training.data, offline=training.offline, say=job.screen.notice)),
+        full=full,
     )
-    job.say(f"no weights of it are kept here; training it again with seed {seed}")
+    job.screen.notice(f"no weights of it are kept here; training it again with seed {seed}")
 
     def on_epoch(task: Task, record: EpochRecord) -> None:
-        job.say(epoch_line(record, step.training.epochs, "test" if full else "val"))
+        job.screen.notice(epoch_line(record, step.training.epochs, "test" if full else "val"))
 
     with stop_on_signals() as should_stop:
         (ended,) = train_all(
             [Task(key=0, label=step.name, recipe=step.recipe, seed=seed, weights=True)],
             InProcess(data, backend, should_stop),
             on_epoch=on_epoch,
-            say=job.say,
+            say=job.screen.notice,
             should_stop=should_stop,
         )
     if ended.diverged is not None or ended.weights is None:
         raise DrillError(f"{step.name}: training diverged: {ended.diverged}")
     if run is not None and [r.val_accuracy for r in ended.records] != [r.val_accuracy for r in run.epochs]:
-        job.say("its curve is not the recorded one to the bit: processor, versions or engine differ")
+        job.screen.notice("its curve is not the recorded one to the bit: processor, versions or engine differ")
     return ended.weights
 
 
 def _written(job: ExportJob, path: Path) -> None:
-    job.out.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+    job.screen.result(f"written to {path}")

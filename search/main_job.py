@@ -3,24 +3,23 @@
 import shlex
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from search.config import SearchConfig
 from search.display import SearchDisplay
+from search.documents import search_document
 from search.history import baselines, has_two_values, ranked, tally
 from search.interrupt import stop_on_signals
+from search.screen import Screen
 from search.session import Outcome, search
 from search.storage import parse, shown, storage_errors
 from search.trial_tables import baseline_table, best_table, front_table
 
 
-def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequence[str]) -> bool:
+def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -> bool:
     """Searches and shows it.
 
     Args:
         config: What to do.
-        out: For results.
-        err: For how to go on after an interruption.
+        screen: Where to say it.
         command: The words that were typed, to be repeated.
 
     Returns:
@@ -31,11 +30,11 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
     """
     with (
         stop_on_signals() as should_stop,
-        SearchDisplay(out, trials=config.trials, epochs=config.epochs, target=config.target) as display,
+        SearchDisplay(screen, trials=config.trials, epochs=config.epochs, target=config.target) as display,
     ):
         outcome = search(config, display, should_stop)
     with storage_errors(outcome.opened.url):
-        _summary(outcome, out)
+        _summary(outcome, screen)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
         several = outcome.opened.workers > 1
@@ -44,12 +43,7 @@ def run_main_job(config: SearchConfig, out: Console, err: Console, command: Sequ
         if counts.trained >= config.trials:
             kept = "all trials are kept, and what the best reached with other seeds so far"
         words = ["drill-search", *map(_without_password, command[1:])]
-        err.print(
-            f"interrupted; {kept}. Go on with:\n  {shlex.join(words)}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        screen.notice(f"interrupted; {kept}. Go on with:\n  {shlex.join(words)}")
     return outcome.finished
 
 
@@ -59,25 +53,26 @@ def _without_password(word: str) -> str:
     return option + shown(parse(url)) if "://" in url else word
 
 
-def _summary(outcome: Outcome, out: Console) -> None:
+def _summary(outcome: Outcome, screen: Screen) -> None:
     study = outcome.opened.study
     counts = tally(study)
     if ranked(study):
-        out.print(front_table(study) if has_two_values(study) else best_table(study))
+        screen.table(front_table(study) if has_two_values(study) else best_table(study))
     if baselines(study):
-        out.print(baseline_table(study))
+        screen.table(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
     over = f"; hand steps over the budget, not trained: {counts.over_budget}" if counts.over_budget else ""
-    out.print(
-        f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}",
-        highlight=False,
-        soft_wrap=True,
+    screen.result(
+        f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}"
     )
     if outcome.finished and counts.trained < outcome.trials:
-        out.print(f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on")
+        screen.result(
+            f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on"
+        )
     if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
-        out.print(
+        screen.result(
             "drill-search export --front writes each of these, --at-most 3000 the best with so many parameters"
         )
     if outcome.exported is not None:
-        out.print(f"step 6 written to {outcome.exported}", highlight=False, soft_wrap=True, markup=False)
+        screen.result(f"step 6 written to {outcome.exported}")
+    screen.document(search_document(outcome))

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from drill_models.step_io import save_step
+from drill_models.step_io import as_document, save_step
 from drill_models.train import Interrupted
 from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
 from search.retrain import comparison, retrain, summary
+from search.screen import Screen
 from search.tables import epoch_line, small_data_box
 
 
@@ -24,8 +23,7 @@ def run_train_job(
     seeds: int,
     training: TrainingOptions,
     to: Path | None,
-    out: Console,
-    err: Console,
+    screen: Screen,
 ) -> bool:
     """Trains a step and shows it.
 
@@ -36,8 +34,7 @@ def run_train_job(
         seeds: How many.
         training: Data, device and workers.
         to: The file to write, or None.
-        out: For results.
-        err: For everything else.
+        screen: Where to say it.
 
     Returns:
         Whether training came to its end.
@@ -47,23 +44,20 @@ def run_train_job(
     """
     backend = resolve_backend(training.device, training.engine, training.precision)
 
-    def say(line: str) -> None:
-        err.print(line, highlight=False, markup=False, soft_wrap=True)
-
     def on_data(resolved: Resolved) -> None:
         if resolved.instead_of_mnist is not None:
-            err.print(small_data_box(resolved.instead_of_mnist))
+            screen.err.print(small_data_box(resolved.instead_of_mnist))
 
     def on_epoch(seed: int, record: EpochRecord) -> None:
         which = f"seed {seed}  " if seeds > 1 else ""
         line = epoch_line(record, step.training.epochs, "test" if full else "val")
-        out.print(which + line, highlight=False, soft_wrap=True)
+        screen.progress(which + line)
 
     with stop_on_signals() as should_stop:
         try:
             trained = retrain(
                 step,
-                DataSource(folder=training.data, offline=training.offline, say=say),
+                DataSource(folder=training.data, offline=training.offline, say=screen.notice),
                 full=full,
                 seed=seed,
                 seeds=seeds,
@@ -74,24 +68,24 @@ def run_train_job(
                 should_stop=should_stop,
             )
         except Interrupted:
-            say("interrupted; training a step keeps nothing")
+            screen.notice("interrupted; training a step keeps nothing")
             return False
     for each in trained:
         assert each.result is not None
         assert each.result.run is not None
         run = each.result.run
-        out.print(
+        screen.result(
             f"{run.value:.2%} (mean of the last three epochs), best epoch {run.best_epoch}, {run.seconds:.0f} s, "
-            f"seed {run.seed}",
-            highlight=False,
+            f"seed {run.seed}"
         )
     line = comparison(step, trained[0])
     if line is not None:
         which = "the first seed: " if seeds > 1 else ""
-        out.print(which + line, highlight=False)
+        screen.result(which + line)
     if seeds > 1:
-        out.print(summary(trained), highlight=False, soft_wrap=True)
+        screen.result(summary(trained))
     if to is not None:
         save_step(to, trained[0])
-        out.print(f"written to {to}", highlight=False, markup=False, soft_wrap=True)
+        screen.result(f"written to {to}")
+    screen.document([as_document(each) for each in trained])
     return True

@@ -68,8 +68,26 @@ def comparison_line(first: Step, second: Step, found: Comparison) -> str:
     )
 
 
-def replay_table(confirmed: Sequence[Confirmed]) -> Table:
-    """What hand steps reported beside what they do again."""
+def replay_claims(confirmed: Sequence[Confirmed]) -> list[str]:
+    """Of each hand step, whether what it reported holds."""
+    others = pooled([[max(run.accuracies) for run in each.runs] for each in confirmed if not each.diverged])
+    claims = []
+    for each in confirmed:
+        reported = _reported(each.step)
+        if each.diverged:
+            claims.append("diverged")
+        else:
+            best = [max(run.accuracies) for run in each.runs]
+            claims.append("-" if reported is None else claim(reported, best, others))
+    return claims
+
+
+def _reported(step: Step) -> float | None:
+    return None if step.result is None or step.result.reported is None else step.result.reported.test_accuracy
+
+
+def replay_table(confirmed: Sequence[Confirmed], claims: Sequence[str]) -> Table:
+    """What hand steps reported beside what they do again; `claims` of `replay_claims`."""
     table = new_table(
         "hand step", "parameters", "reported*", "best epoch*", "last epoch", "lowest of 5", "seeds", "claim",
         title="Hand steps: reported test accuracy, and replayed (mean over seeds)",
@@ -80,9 +98,8 @@ def replay_table(confirmed: Sequence[Confirmed]) -> Table:
         "last five epochs"
     )
     table.caption_justify = "left"
-    others = pooled([[max(run.accuracies) for run in each.runs] for each in confirmed if not each.diverged])
-    for each in confirmed:
-        table.add_row(*_replay(each, others))
+    for each, said in zip(confirmed, claims, strict=True):
+        table.add_row(*_replay(each), said)
     return table
 
 
@@ -102,12 +119,12 @@ def pooled(groups: Sequence[Sequence[float]]) -> Spread:
     return Spread(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
 
 
-def _replay(each: Confirmed, others: Spread) -> list[str]:
+def _replay(each: Confirmed) -> list[str]:
     step = each.step
-    reported = None if step.result is None or step.result.reported is None else step.result.reported.test_accuracy
+    reported = _reported(step)
     head = [escape(step.name), f"{count(step.model).n_params:,}", percent(reported)]
     if each.diverged:
-        return [*head, "-", "-", "-", str(len(each.runs)), "diverged"]
+        return [*head, "-", "-", "-", str(len(each.runs))]
     verdict = _verdict(step)
     best = [max(run.accuracies) for run in each.runs]
     return [
@@ -116,7 +133,6 @@ def _replay(each: Confirmed, others: Spread) -> list[str]:
         percent(verdict.mean),
         percent(verdict.last5_min),
         str(verdict.seeds),
-        "-" if reported is None else claim(reported, best, others),
     ]
 
 

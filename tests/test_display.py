@@ -10,6 +10,7 @@ from drill_models.data import ResidentData
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
+from search.screen import Screen
 from search.session import Opened
 from search.study import settings_of
 from spaces.skeletons import load_skeletons
@@ -19,6 +20,7 @@ from tests.spaces_for_tests import SPACE
 
 def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
+    screen = Screen(out=console)
     job = small_job(trials=3, epochs=2)
     config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
     asked = 0
@@ -28,7 +30,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
         asked += 1
         return stop_after is not None and asked > stop_after
 
-    with SearchDisplay(console, trials=3, epochs=2, target=0.994) as display:
+    with SearchDisplay(screen, trials=3, epochs=2, target=0.994) as display:
         display.opened(
             Opened(
                 study=job.study,
@@ -75,9 +77,10 @@ def test_the_panel_says_what_is_going_on(few_digits: ResidentData) -> None:
 
 def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentData) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+    screen = Screen(out=console)
     job = small_job(trials=12)
     config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
-    with SearchDisplay(console, trials=12, epochs=2, target=0.994) as display:
+    with SearchDisplay(screen, trials=12, epochs=2, target=0.994) as display:
         display.opened(
             Opened(
                 study=job.study,

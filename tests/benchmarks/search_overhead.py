@@ -50,6 +50,7 @@ from search.display import SearchDisplay
 from search.history import pack_curve, tally, value_of
 from search.pruner import is_hopeless
 from search.sampler import BudgetSampler, base_sampler
+from search.screen import Screen
 from search.session import Opened, search
 from search.storage import open_storage, parse
 from search.workers import InProcess
@@ -135,8 +136,8 @@ class Clock:
 class TimedDisplay(SearchDisplay):
     """The display, timed, that notes when trials end."""
 
-    def __init__(self, clock: Clock, console: Console, *, trials: int) -> None:
-        super().__init__(console, trials=trials, epochs=DEFAULT_EPOCHS, target=0.994)
+    def __init__(self, clock: Clock, screen: Screen, *, trials: int) -> None:
+        super().__init__(screen, trials=trials, epochs=DEFAULT_EPOCHS, target=0.994)
         self._clock = clock
         self.ends: list[float] = []
         self.cpu: list[float] = []
@@ -217,7 +218,7 @@ def finished_trials(space: DrillSpace, budget: Budget, rng: random.Random) -> It
 def sitting(config: SearchConfig, clock: Clock, trials: int) -> TimedDisplay:
     """Runs the search until the study has so many trials; its display says what happened when."""
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with TimedDisplay(clock, console, trials=trials) as display:
+    with TimedDisplay(clock, Screen(out=console), trials=trials) as display:
         search(dataclasses.replace(config, trials=trials), display, lambda: False)
     if TRAINING not in clock.spent:
         raise SystemExit("the search did not train by the executor that is made up here; nothing is timed")

@@ -1,0 +1,88 @@
+"""Commands on what a search left: export, dashboard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drill_models.errors import DrillError
+from search.cli.app import (
+    Data,
+    Device,
+    Engine,
+    Log,
+    Offline,
+    Out,
+    Precision,
+    Quiet,
+    Storage,
+    StudyName,
+    app,
+    call,
+    finish,
+    screen_of,
+)
+from search.names import FORMAT_NAMES
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="A step file to export. Without it: the best of a study.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMAT_NAMES)}.")] = "yaml",
+    at_most: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Instead the most accurate with at most so many parameters; repeatable."),
+    ] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="Instead every network that none with as few parameters beats.")
+    ] = False,
+    storage: Storage = None,
+    study: StudyName = None,
+    data: Data = None,
+    offline: Offline = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    quiet: Quiet = False,
+    log: Log = None,
+) -> None:
+    """Write the best trial of a study as step 6, or others of its front, each into a file of its own.
+
+    Or for other programs: python and notebook train it without drill-search; onnx, weights (safetensors) and
+    torch (an exported program) hold the trained network. Weights that a search did not keep are trained again.
+    """
+    from search.options import one_of, training_options
+
+    chosen = one_of("--format", form, FORMAT_NAMES)
+    if (front or at_most) and (out is not None or (front and at_most)):
+        raise DrillError("--front, --at-most and --out do not go together")
+    if file is not None and (front or at_most or storage is not None or study is not None):
+        raise DrillError("export takes a step file, or trials of a study, not both")
+    training = call(training_options, context, workers=None)
+    from search.export_job import ExportJob, export_file, export_trials
+
+    job = ExportJob(form=chosen, training=training, to=out, screen=screen_of(context))
+    if file is not None:
+        from drill_models.step_io import load_step
+
+        finish(export_file(job, load_step(file), file))
+    else:
+        finish(export_trials(job, storage, study, at_most or (), front=front))
+
+
+@app.command()
+def dashboard(
+    context: typer.Context,
+    storage: Storage = None,
+    study: StudyName = None,
+    host: Annotated[str, typer.Option(help="It has no authentication: mind who can reach it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Open optuna-dashboard on the studies."""
+    from search.reading import serve_dashboard
+
+    serve_dashboard(storage, study, host, port, screen_of(context).notice)

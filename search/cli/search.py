@@ -1,0 +1,185 @@
+"""The search itself, and the search for the smallest network that holds a target."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drill_models.datasets import DATASET_NAMES
+from drill_models.errors import DrillError
+from search.cli.app import (
+    Config,
+    Data,
+    Device,
+    Engine,
+    Json,
+    Log,
+    Offline,
+    Precision,
+    Quiet,
+    Verbose,
+    Workers,
+    app,
+    call,
+    finish,
+    screen_of,
+)
+from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
+from search.screen import Screen
+
+if TYPE_CHECKING:
+    from search.config import SearchConfig
+
+Budget = Annotated[int, typer.Option("--budget", min=1, max=10**9, help="Trainable parameters, at most.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, max=1000, help="Epochs of a trial.")]
+Dataset = Annotated[str, typer.Option("--dataset", help=f"One of {', '.join(DATASET_NAMES)}.")]
+MaxMacs = Annotated[int | None, typer.Option("--max-macs", min=1, help="Multiply-adds an image, at most.")]
+MaxActivations = Annotated[
+    int | None, typer.Option("--max-activations", min=1, help="Activations alive at once for one image, at most.")
+]
+Baselines = Annotated[
+    list[str] | None,
+    typer.Option("--baselines", help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable."),
+]
+SkeletonFiles = Annotated[
+    list[Path] | None, typer.Option("--skeleton", help="Skeleton file to add to the space; repeatable.")
+]
+Starts = Annotated[
+    bool, typer.Option("--starts/--no-starts", help="Train the package's starting points, after hand steps.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Decides proposals and trainings.")]
+SearchStorage = Annotated[
+    str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
+]
+SearchStudy = Annotated[
+    str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
+]
+StepFile = Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")]
+
+
+@app.callback(invoke_without_command=True)
+def search(
+    context: typer.Context,
+    budget: Budget = 10_000,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Networks to train in total; running the same command again resumes.")
+    ] = 100,
+    epochs: Epochs = 15,
+    target: Annotated[float, typer.Option(help="Accuracy to judge by, a fraction.")] = 0.994,
+    dataset: Dataset = "mnist",
+    data: Data = None,
+    offline: Offline = False,
+    max_macs: MaxMacs = None,
+    max_activations: MaxActivations = None,
+    baselines: Baselines = None,
+    skeletons: SkeletonFiles = None,
+    sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}.")] = "forecast",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help=f"One of {', '.join(OBJECTIVE_NAMES)}: the best within the budget, or the best of every size."
+        ),
+    ] = "accuracy",
+    starts: Starts = True,
+    finalists: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="So many of the best train again. Default: a twentieth of the trials, up to 5; 0 if that is 1.",
+        ),
+    ] = None,
+    finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    storage: SearchStorage = None,
+    study: SearchStudy = None,
+    out: StepFile = None,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log: Log = None,
+) -> None:
+    """Search small CNNs under a hard parameter budget.
+
+    Without a command: run the search, or go on with it. An over-budget network is never proposed, built or
+    trained; the test set is never used to choose. Studies and exports go to ./studies.
+
+    Example: drill-search --budget 10000 --trials 100
+    """
+    if context.invoked_subcommand is not None:
+        before = [
+            word
+            for word in sys.argv[1 : sys.argv.index(context.invoked_subcommand)]
+            if word.startswith("-") and not word.startswith("--config")
+        ]
+        if before:
+            raise DrillError(
+                f"{before[0]} stands before {context.invoked_subcommand}; options follow their command"
+            )
+        return
+    screen = screen_of(context)
+    if len(sys.argv) == 1:
+        screen.out.print(context.get_help(), highlight=False, markup=False)
+        return
+    from search.options import search_config, training_options
+
+    _run(call(search_config, context, training=call(training_options, context)), screen)
+
+
+@app.command()
+def frontier(
+    context: typer.Context,
+    target: Annotated[float, typer.Option(help="Accuracy to hold, a fraction.")] = 0.994,
+    budget: Budget = 10_000,
+    trials: Annotated[int, typer.Option(min=1, help="Networks to train in total, as in a search.")] = 100,
+    epochs: Epochs = 15,
+    hold_seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=1000, help="With so many seeds must it hold.")
+    ] = 3,
+    dataset: Dataset = "mnist",
+    data: Data = None,
+    offline: Offline = False,
+    max_macs: MaxMacs = None,
+    max_activations: MaxActivations = None,
+    baselines: Baselines = None,
+    skeletons: SkeletonFiles = None,
+    starts: Starts = True,
+    seed: Seed = 0,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    storage: SearchStorage = None,
+    study: SearchStudy = None,
+    out: StepFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log: Log = None,
+) -> None:
+    """Find the smallest network that holds a target on the validation images.
+
+    Searches with --objective pareto, for sizes from a ninth of the budget on, or goes on with that search; then
+    trains the smallest networks that reached the target again, until one holds it with every seed, and writes it
+    as step 6. The test set is not read.
+    """
+    from search.options import search_config, training_options
+
+    training = call(training_options, context)
+    _run(call(search_config, context, training=training, objective="pareto"), screen_of(context))
+
+
+def _run(config: "SearchConfig", screen: Screen) -> None:
+    from search.early import check_early
+
+    check_early(config)
+    from search.main_job import run_main_job
+
+    finish(run_main_job(config, screen, sys.argv))

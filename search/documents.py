@@ -1,0 +1,127 @@
+"""What `--json` prints: the facts of the tables, by their names in code; accuracies are fractions."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from drill_models.count import count
+from search import attrs
+from search.confirm import Confirmed
+from search.export import chain
+from search.history import (
+    Standing,
+    accuracy_of,
+    baselines,
+    curve,
+    front,
+    has_two_values,
+    point_of,
+    ranked,
+    standings,
+    tally,
+)
+from search.session import Outcome
+from search.storage import shown
+from search.study import read_settings, read_space
+from search.verdict import Comparison
+
+Document = dict[str, Any]
+
+
+def trial_document(trial: FrozenTrial, network: str, standing: Standing | None) -> Document:
+    """A trial as far as it came."""
+    records = curve(trial)
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "baseline": trial.user_attrs.get(attrs.BASELINE),
+        "start": trial.user_attrs.get(attrs.START),
+        "network": network,
+        "n_params": trial.user_attrs.get(attrs.N_PARAMS),
+        "value": None if standing is None else accuracy_of(trial),
+        "mean": None if standing is None else standing.mean,
+        "seeds": None if standing is None else standing.runs,
+        "epochs": len(records),
+        "val_accuracy": [record.val_accuracy for record in records],
+        "reported": trial.user_attrs.get(attrs.REPORTED),
+    }
+
+
+def trial_documents(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Document]:
+    """Several trials of a study."""
+    space, stand = read_space(study), standings(study)
+    return [
+        trial_document(trial, chain(space.model(point_of(trial))), stand.get(trial.number)) for trial in trials
+    ]
+
+
+def study_document(study: optuna.Study) -> Document:
+    """A study: settings, trials of each kind, the best, the front where there is one, and the hand steps."""
+    return {
+        "study": study.study_name,
+        "settings": asdict(read_settings(study)),
+        "trials": asdict(tally(study)),
+        "best": trial_documents(study, ranked(study)[:5]),
+        "front": trial_documents(study, front(study)) if has_two_values(study) else None,
+        "baselines": trial_documents(study, baselines(study)),
+    }
+
+
+def search_document(outcome: Outcome) -> Document:
+    """What a sitting of a search left."""
+    return {
+        **study_document(outcome.opened.study),
+        "storage": shown(outcome.opened.url),
+        "finished": outcome.finished,
+        "exported": None if outcome.exported is None else str(outcome.exported),
+    }
+
+
+def confirmed_document(
+    confirmed: Sequence[Confirmed], comparisons: Sequence[tuple[str, str, Comparison]]
+) -> Document:
+    """Verdicts, and how each further step differs from the first."""
+    steps = []
+    for each in confirmed:
+        verdict, target = each.step.verdict, each.step.target.accuracy
+        steps.append(
+            {
+                "name": each.step.name,
+                "n_params": count(each.step.model).n_params,
+                "target": target,
+                "holds": None if verdict is None else all(run.accuracies[-1] >= target for run in verdict.runs),
+                "verdict": None if verdict is None else verdict.model_dump(mode="json"),
+                "diverged": list(each.diverged),
+            }
+        )
+    return {
+        "steps": steps,
+        "comparisons": [
+            {"step": second, "less": first, **asdict(found), "more_than_noise": found.more_than_noise}
+            for first, second, found in comparisons
+        ],
+    }
+
+
+def replay_document(confirmed: Sequence[Confirmed], claims: Sequence[str]) -> list[Document]:
+    """Hand steps: what they reported, what they do again, and what is to be said of that."""
+    documents = []
+    for each, claim in zip(confirmed, claims, strict=True):
+        result, verdict = each.step.result, each.step.verdict
+        reported = None if result is None else result.reported
+        documents.append(
+            {
+                "name": each.step.name,
+                "n_params": count(each.step.model).n_params,
+                "reported": None if reported is None else reported.test_accuracy,
+                "best_epochs": [max(run.accuracies) for run in each.runs if run.accuracies],
+                "verdict": None if verdict is None else verdict.model_dump(mode="json"),
+                "diverged": list(each.diverged),
+                "claim": claim,
+                "caveats": [] if result is None else [caveat.model_dump() for caveat in result.caveats],
+            }
+        )
+    return documents

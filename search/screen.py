@@ -1,0 +1,102 @@
+"""What a command says, and where: results, everything else, and a log; as text or, instead of tables, as JSON."""
+
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from drill_models.errors import DrillError
+
+LOG = logging.getLogger("drill_search")
+"""Every line that is said goes there, too; without `--log` or a handler of the user's own it is lost."""
+LOG.addHandler(logging.NullHandler())
+
+PIPE_WIDTH = 120
+"""Characters in a line of a table where no terminal says how many there are."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
+
+
+@dataclass
+class Screen:
+    """Where a command's words go.
+
+    Attributes:
+        out: For results.
+        err: For everything else: progress, notices, mistakes.
+        json: Results are one JSON document on `out`, and all lines go to `err`.
+        quiet: No progress and no notices.
+        verbose: A line for each epoch, too.
+    """
+
+    out: Console = field(default_factory=lambda: _console(stderr=False))
+    err: Console = field(default_factory=lambda: _console(stderr=True))
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def lines(self) -> Console:
+        """Where progress goes: with the results, unless they are JSON."""
+        return self.err if self.json else self.out
+
+    def progress(self, line: str) -> None:
+        """What has been done so far, a line."""
+        LOG.info(line)
+        if not self.quiet:
+            _plain(self.lines, line)
+
+    def notice(self, line: str) -> None:
+        """Something beside the results, a line."""
+        LOG.info(line)
+        if not self.quiet:
+            _plain(self.err, line)
+
+    def result(self, line: str) -> None:
+        """A line of the results."""
+        LOG.info(line)
+        if not self.json:
+            _plain(self.out, line)
+
+    def table(self, table: RenderableType) -> None:
+        """A table of the results, or a box."""
+        if not self.json:
+            self.out.print(table)
+
+    def document(self, content: Any) -> None:
+        """The results as JSON, where they are asked for so."""
+        if self.json:
+            self.out.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def mistake(self, line: str) -> None:
+        """What the user is to mend."""
+        LOG.error(line)
+        self.err.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+
+    def log_to(self, file: Path) -> None:
+        """Appends all lines to a file, with their time.
+
+        Raises:
+            DrillError: It cannot be written.
+        """
+        try:
+            handler = logging.FileHandler(file, encoding="utf-8")
+        except OSError as error:
+            raise DrillError(f"--log {file}: cannot be written: {error.strerror}") from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        LOG.addHandler(handler)
+        LOG.setLevel(logging.INFO)
+
+
+def _plain(console: Console, line: str) -> None:
+    """Prints a line as it is: names in it may look like markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
