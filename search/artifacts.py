@@ -23,6 +23,15 @@ def artifact_folder(url: URL) -> Path:
     return (Path("studies") if file is None else file.parent) / "artifacts"
 
 
+def artifact_ids(study: optuna.Study) -> set[str]:
+    """Names in the folder of all files of a study's trials."""
+    return {
+        meta.artifact_id
+        for trial in study.get_trials(deepcopy=False)
+        for meta in get_all_artifact_meta(trial, storage=study._storage)
+    }
+
+
 class Artifacts:
     """The files of one storage's trials.
 

@@ -65,6 +65,7 @@ class SearchConfig:
         study: Name of the study, or None for one that says data set, budget and space.
         out: The step file to write at the end, or None for one named as the study.
         own_skeletons: Names of those skeletons that are the user's.
+        command: The words that were typed, without passwords; kept in the study.
     """
 
     budget: Budget
@@ -88,3 +89,4 @@ class SearchConfig:
     study: str | None = None
     out: Path | None = None
     own_skeletons: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()

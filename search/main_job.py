@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
+from drill_models.errors import StudyError
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
@@ -28,11 +30,12 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
     Raises:
         DrillError: One sentence for the user.
     """
+    words = ["drill-search", *map(_without_password, command[1:])]
     with (
         stop_on_signals() as should_stop,
         SearchDisplay(screen, trials=config.trials, epochs=config.epochs, target=config.target) as display,
     ):
-        outcome = search(config, display, should_stop)
+        outcome = search(replace(config, command=tuple(words)), display, should_stop)
     with storage_errors(outcome.opened.url):
         _summary(outcome, screen)
     if not outcome.finished:
@@ -42,7 +45,6 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         kept = f"{counts.trained} of {config.trials} trials are kept, and {running} queued again"
         if counts.trained >= config.trials:
             kept = "all trials are kept, and what the best reached with other seeds so far"
-        words = ["drill-search", *map(_without_password, command[1:])]
         screen.notice(f"interrupted; {kept}. Go on with:\n  {shlex.join(words)}")
     return outcome.finished
 
@@ -50,7 +52,12 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
 def _without_password(word: str) -> str:
     """A word of the command line; a storage URL loses its password, which the user types again."""
     option, url = ("--storage=", word.removeprefix("--storage=")) if word.startswith("--storage=") else ("", word)
-    return option + shown(parse(url)) if "://" in url else word
+    if "://" not in url:
+        return word
+    try:
+        return option + shown(parse(url))
+    except StudyError:
+        return option + "..."  # no URL, but it may hold a password
 
 
 def _summary(outcome: Outcome, screen: Screen) -> None:

@@ -30,6 +30,7 @@ from search.pruner import make_pruner
 from search.requeue import requeue_dead
 from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.sittings import keep_sitting
 from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
 from search.study import StudySettings, open_study, settings_of, study_name
 from search.workers import Executor, open_executor
@@ -173,6 +174,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             # More than there are networks to train would only take threads from the others.
             workers=max(1, min(wanted, max(config.trials - already, _again(config)))),
         )
+        keep_sitting(study, config, opened.backend, opened.workers)
         display.opened(opened)
         held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:

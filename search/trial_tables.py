@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from rich.markup import escape
 from rich.table import Table
 
 from drill_models.result import EpochRecord
@@ -19,6 +20,7 @@ from search.history import (
     ranked,
     standings,
 )
+from search.studies import Listed
 from search.study import read_settings, read_space
 from search.tables import new_table, percent
 from spaces.drill import DrillSpace
@@ -61,6 +63,24 @@ def baseline_table(study: optuna.Study) -> Table:
     for trial in baselines(study):
         reported = trial.user_attrs.get(attrs.REPORTED)
         table.add_row(str(trial.user_attrs[attrs.BASELINE]), *_cells(trial, space, stand), percent(reported))
+    return table
+
+
+def study_table(studies: Sequence[Listed]) -> Table:
+    """One row a study."""
+    columns = ("study", "data set", "budget", "objective", "trials", "complete", "best", "parameters")
+    table = new_table(*columns, left=2)
+    for one in studies:
+        table.add_row(
+            escape(one.name),
+            one.settings.dataset,
+            str(one.settings.budget).removesuffix(" parameters"),
+            one.settings.objective,
+            str(one.counts.trained),
+            str(one.counts.complete),
+            percent(one.best),
+            "-" if one.n_params is None else f"{one.n_params:,}",
+        )
     return table
 
 

@@ -85,7 +85,7 @@ def test_two_files_are_compared(run: Run, file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     slow = step.training.model_copy(update={"optimizer": step.training.optimizer.model_copy(update={"lr": 1e-4})})
     save_step(other, step.model_copy(update={"name": "slow", "training": slow}))
-    code, text, _ = run("confirm", str(file), str(other), "--seeds", "2", "--each-epoch", *QUICK)
+    code, text, _ = run("confirm", str(file), str(other), "--seeds", "2", "-v", *QUICK)
     assert code == 0
     assert "slow less tiny: -" in text
     assert "paired over seeds and test images" in text

@@ -6,11 +6,11 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from search.cli import results, search, steps, verdicts
+from search.cli import results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
 from search.screen import Screen
 
-__all__ = ["main", "results", "search", "steps", "verdicts"]
+__all__ = ["main", "results", "search", "steps", "studies", "verdicts"]
 
 
 def main() -> None:

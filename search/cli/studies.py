@@ -1,0 +1,101 @@
+"""Commands on studies: list, delete, copy."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from drill_models.errors import DrillError
+from search.cli.app import Json, Storage, app, screen_of
+
+studies = typer.Typer(help="List, delete and copy studies.", invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(studies, name="studies")
+
+
+@studies.callback()
+def every(context: typer.Context, storage: Storage = None, json: Json = False) -> None:
+    """List the studies of a storage, or delete or copy one."""
+    if context.invoked_subcommand is None:
+        _show(context, storage, None)
+
+
+@studies.command("list")
+def listed(
+    context: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="One study, with all settings of each sitting.")] = None,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
+    """List all studies, or show the settings of one."""
+    _show(context, storage, study)
+
+
+def _show(context: typer.Context, storage: str | None, name: str | None) -> None:
+    from search.reading import which_storage
+    from search.studies import all_studies
+    from search.trial_tables import study_table
+
+    screen = screen_of(context)
+    found = all_studies(which_storage(storage), name)
+    if found:
+        screen.table(study_table(found))
+    else:
+        screen.result("there are no studies in this storage")
+    for sitting in found[0].sittings if name is not None else ():
+        screen.result(f"{sitting['began']}  {shlex.join(sitting['asked']['command'])}")
+        for key in ("asked", "backend", "versions"):
+            screen.result(f"  {key}: {_pairs(sitting[key])}")
+        screen.result(f"  {sitting['workers']} at a time, Python {sitting['python']}, {sitting['system']}")
+    screen.document([one.document() for one in found])
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Settings in a line, without those that are at nothing."""
+    words = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            words.append(_pairs(value))
+        elif value not in (None, []) and key != "command":
+            words.append(f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}")
+    return ", ".join(words)
+
+
+@studies.command()
+def delete(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Its name.")],
+    storage: Storage = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study, its trials and their files. Exported step files stay."""
+    from search.reading import which_storage
+    from search.storage import shown
+    from search.studies import all_studies, delete_study
+
+    url = which_storage(storage)
+    (found,) = all_studies(url, study)
+    question = f"delete study {study} with {found.counts.trained} trials from {shown(url)}?"
+    if not yes and not typer.confirm(question, err=True):
+        raise DrillError("nothing was deleted")
+    delete_study(url, study)
+    screen_of(context).result(f"deleted study {study}")
+
+
+@studies.command()
+def copy(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str | None, typer.Argument(help="The copy's name. Default: the same.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Another storage's database URL.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Copy a study, its trials and their files under another name or into another storage."""
+    from search.reading import which_storage
+    from search.storage import parse, shown
+    from search.studies import copy_study
+
+    url = which_storage(storage)
+    target = url if to is None else parse(to)
+    copy_study(url, study, target, name or study)
+    screen_of(context).result(f"copied study {study} to {name or study} in {shown(target)}")

@@ -1,0 +1,117 @@
+"""The studies of a storage: list, show, delete, copy."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from sqlalchemy.engine import URL
+
+from drill_models.errors import StudyError
+from search import attrs
+from search.artifacts import artifact_folder, artifact_ids
+from search.history import Tally, ranked, standings, tally
+from search.sittings import sittings
+from search.storage import open_storage, shown, sole_owner, storage_errors
+from search.study import SETTINGS, StudySettings, load_study, read_settings
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One study.
+
+    Attributes:
+        name: Its name.
+        settings: What it was made with.
+        counts: Its trials.
+        best: Mean validation accuracy of its best, or None.
+        n_params: Of its best, or None.
+        sittings: What it was asked to do, each time.
+    """
+
+    name: str
+    settings: StudySettings
+    counts: Tally
+    best: float | None
+    n_params: int | None
+    sittings: list[dict[str, Any]]
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def all_studies(url: URL, name: str | None = None) -> list[Listed]:
+    """The studies of a storage that this program made, by name; those of others are left out.
+
+    Args:
+        url: The storage.
+        name: The one that is meant, or None for all.
+
+    Raises:
+        StudyError: There is no storage, or not that study.
+    """
+    storage = open_storage(url, create=False)
+    with storage_errors(url):
+        if name is not None:
+            return [_listed(load_study(storage, name))]
+        found = []
+        for each in sorted(optuna.get_all_study_names(storage)):
+            study = optuna.load_study(study_name=each, storage=storage)
+            if SETTINGS in study.user_attrs:
+                found.append(_listed(study))
+        return found
+
+
+def _listed(study: optuna.Study) -> Listed:
+    best = next(iter(ranked(study)), None)
+    return Listed(
+        name=study.study_name,
+        settings=read_settings(study),
+        counts=tally(study),
+        best=None if best is None else standings(study)[best.number].mean,
+        n_params=None if best is None else best.user_attrs[attrs.N_PARAMS],
+        sittings=sittings(study),
+    )
+
+
+def delete_study(url: URL, name: str) -> None:
+    """Deletes a study with its trials and their files.
+
+    Raises:
+        StudyError: There is no such study, or a search works on it.
+    """
+    storage = open_storage(url, create=False)
+    with storage_errors(url), sole_owner(url, name):
+        mine = artifact_ids(load_study(storage, name))
+        # A copy in the same storage has the same files.
+        others = [other for other in optuna.get_all_study_names(storage) if other != name]
+        used: set[str] = set()
+        for other in others:
+            used |= artifact_ids(optuna.load_study(study_name=other, storage=storage))
+        optuna.delete_study(study_name=name, storage=storage)
+        for one in mine - used:
+            (artifact_folder(url) / one).unlink(missing_ok=True)
+
+
+def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
+    """Copies a study with its trials and their files, into another storage or under another name.
+
+    Raises:
+        StudyError: There is no such study, or one of the new name.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(url, create=False)
+    with storage_errors(url):
+        study = load_study(storage, name)
+    target = open_storage(to, create=True)
+    with storage_errors(to):
+        if new_name in optuna.get_all_study_names(target):
+            raise StudyError(f"there is a study {new_name} in {shown(to)} already")
+        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=target, to_study_name=new_name)
+        here, there = artifact_folder(url), artifact_folder(to)
+        if here.resolve() != there.resolve():
+            there.mkdir(parents=True, exist_ok=True)
+            for one in artifact_ids(study):
+                if (here / one).is_file():
+                    shutil.copyfile(here / one, there / one)
