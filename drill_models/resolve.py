@@ -63,7 +63,7 @@ def resolve(name: DatasetName, source: DataSource) -> Resolved:
         raise DataError(
             f"--data {source.folder}: there is no such folder; make it first to have {name} downloaded"
         )
-    if facts.folder is None or _present(facts, source.root):
+    if facts.folder is None or is_present(facts, source.root):
         return Resolved(facts, source.root)
     try:
         _download(facts, source)
@@ -79,7 +79,12 @@ def raw_folder(facts: DatasetFacts, root: Path) -> Path:
     return root / (facts.folder or "") / "raw"
 
 
-def _present(facts: DatasetFacts, root: Path) -> bool:
+def is_present(facts: DatasetFacts, root: Path) -> bool:
+    """Whether a data set's files lie below a folder.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
     names = (*facts.train_files, *facts.test_files)
     try:
         return all((raw_folder(facts, root) / name).is_file() for name in names)

@@ -43,6 +43,7 @@ class Screen:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    _log: logging.Handler | None = None
 
     @property
     def lines(self) -> Console:
@@ -93,8 +94,15 @@ class Screen:
         except OSError as error:
             raise DrillError(f"--log {file}: cannot be written: {error.strerror}") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._log = handler
         LOG.addHandler(handler)
         LOG.setLevel(logging.INFO)
+
+    def close(self) -> None:
+        """Closes the log."""
+        if self._log is not None:
+            LOG.removeHandler(self._log)
+            self._log.close()
 
 
 def _plain(console: Console, line: str) -> None:

@@ -95,6 +95,13 @@ def epoch_line(record: EpochRecord, epochs: int, held_out: str) -> str:
     )
 
 
+def finding_lines(what: str, state: str, found: str, remedy: str) -> list[str]:
+    """One thing that was looked at, and what mends it."""
+    mark = {"ok": "ok", "missing": "-", "trouble": "!!"}[state]
+    lines = [f"{mark:<3} {what:<17} {found}"]
+    return [*lines, f"{'':<21} {remedy}"] if remedy else lines
+
+
 def _shape(shape: Shape) -> str:
     return "x".join(str(n) for n in shape)
 

@@ -1,0 +1,197 @@
+"""What of a machine a search would use, what is missing, and the command that mends it."""
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from drill_models.datasets import DATASET_NAMES, dataset_facts
+from drill_models.errors import DrillError
+from drill_models.resolve import DataSource, is_present
+from search.storage import reach, shown
+
+State = Literal["ok", "missing", "trouble"]
+
+CONNECT_TIMEOUT = 3
+"""Seconds that a server has to answer."""
+LEAST_DISK = 200
+"""Megabytes that a data set and some studies take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: Its name.
+        state: `ok`; `missing`, a search goes on without it; `trouble`, a search cannot do what it should.
+        found: What was found, for a person.
+        remedy: What mends it, or empty.
+    """
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def examine(source: DataSource, storage: str | None) -> Iterator[Finding]:
+    """Looks at one thing after the other.
+
+    Args:
+        source: Where data are looked for.
+        storage: Database URL, or None for the one that a command would use.
+    """
+    yield Finding(what="Python", state="ok", found=f"{platform.python_version()}, {platform.platform(terse=True)}")
+    yield from map(_library, ("drill-search", "torch", "torchvision", "optuna", "optuna-dashboard"))
+    yield _device()
+    yield _kernels()
+    yield from _data(source)
+    yield _folder("./studies", Path("studies"), "search in another folder, or name a database by --storage")
+    yield _storage(storage)
+    yield _extra()
+
+
+def _library(name: str) -> Finding:
+    try:
+        return Finding(what=name, state="ok", found=version(name))
+    except PackageNotFoundError:
+        return Finding(what=name, state="trouble", found="not installed", remedy=f"pip install {name}")
+
+
+def _device() -> Finding:
+    import torch
+
+    from drill_models.device import default_workers, usable_cores
+
+    cores = usable_cores()
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        found = f"{torch.cuda.device_count()} CUDA GPU ({', '.join(sorted(names))}), {cores} cores"
+        return Finding(what="device", state="ok", found=f"{found}; {default_workers('cuda')} networks at a time")
+    found = f"CPU, {cores} usable of {os.cpu_count()} cores; {default_workers('cpu')} networks at a time"
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            what="device",
+            state="trouble",
+            found=f"{found}; there is an NVIDIA driver, but this PyTorch ({torch.__version__}) sees no GPU",
+            remedy="install a PyTorch with CUDA that fits the driver: https://pytorch.org/get-started/locally/",
+        )
+    return Finding(what="device", state="ok", found=found)
+
+
+def _kernels() -> Finding:
+    from drill_models.native.compile import processor
+    from drill_models.native.plan import Unsupported
+
+    try:
+        lanes = processor().lanes
+    except Unsupported as error:
+        return Finding(what="own kernels", state="missing", found=f"no {error}: PyTorch's layers train, slower")
+    return Finding(what="own kernels", state="ok", found=f"{32 * lanes}-bit vectors")
+
+
+def _data(source: DataSource) -> Iterator[Finding]:
+    root = source.root
+    named = source.folder is not None or os.environ.get("DRILL_DATA")
+    yield _folder("data folder", root, "name a folder that can be written by --data or DRILL_DATA", needed=False)
+    there = []
+    for name in DATASET_NAMES:
+        facts = dataset_facts(name)
+        try:
+            if facts.folder is not None and is_present(facts, root):
+                there.append(name)
+        except DrillError as error:
+            yield Finding(what="data", state="trouble", found=str(error), remedy=f"make {root} readable")
+            return
+    if "mnist" in there:
+        yield Finding(what="data", state="ok", found=f"{', '.join(there)} in {root}")
+        return
+    others = f"; there are {', '.join(there)}" if there else ""
+    found = f"no MNIST in {root}{others}: searches use 5,000 embedded digits"
+    put = f"put torchvision's files into {root}/MNIST/raw, or name their folder by --data or DRILL_DATA"
+    if source.offline:
+        yield Finding(what="data", state="missing", found=f"{found}, and downloads are off", remedy=put)
+        return
+    unreachable = _unreachable_mirrors()
+    if unreachable:
+        yield Finding(what="data", state="missing", found=f"{found}; no network ({unreachable})", remedy=put)
+    elif not _writable(root):
+        where = "another folder" if named else "a folder"
+        yield Finding(
+            what="data",
+            state="missing",
+            found=f"{found}, and a download could not be written",
+            remedy=f"name {where} that can be written by --data or DRILL_DATA",
+        )
+    else:
+        yield Finding(
+            what="data", state="missing", found=found, remedy="the next search downloads it; the network is there"
+        )
+
+
+def _unreachable_mirrors() -> str:
+    """Why no server of torchvision's for MNIST answers, or nothing if one does."""
+    from torchvision.datasets import MNIST
+
+    reasons = []
+    for mirror in MNIST.mirrors:
+        parts = urlsplit(mirror)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            with socket.create_connection((str(parts.hostname), port), timeout=CONNECT_TIMEOUT):
+                return ""
+        except OSError as error:
+            reasons.append(f"{parts.hostname}: {error.strerror or error}")
+    return "; ".join(reasons)
+
+
+def _writable(path: Path) -> bool:
+    """Whether something can be written at a path, which need not be there."""
+    for folder in (path, *path.absolute().parents):
+        if folder.exists():
+            return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return False
+
+
+def _folder(what: str, path: Path, remedy: str, *, needed: bool = True) -> Finding:
+    bad: State = "trouble" if needed else "missing"
+    if not _writable(path):
+        return Finding(what=what, state=bad, found=f"{path} cannot be written", remedy=remedy)
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(nearest).free // 2**20
+    if free < LEAST_DISK:
+        return Finding(what=what, state=bad, found=f"{path}: only {free} MB are free", remedy="make room")
+    return Finding(what=what, state="ok", found=f"{path}, {free / 1024:,.0f} GB free")
+
+
+def _storage(storage: str | None) -> Finding:
+    from search.reading import which_storage
+
+    try:
+        url = which_storage(storage)
+        there = reach(url)
+    except DrillError as error:
+        return Finding(what="storage", state="trouble", found=str(error), remedy="name another by --storage")
+    return Finding(
+        what="storage", state="ok", found=shown(url) if there else f"{shown(url)}, which a search will make"
+    )
+
+
+def _extra() -> Finding:
+    missing = [name for name in ("nbformat", "onnx", "onnxscript") if find_spec(name) is None]
+    if not missing:
+        return Finding(what="exports", state="ok", found="notebook and ONNX, too")
+    return Finding(
+        what="exports",
+        state="missing",
+        found=f"no {', '.join(missing)}, for notebook and ONNX",
+        remedy="pip install 'drill-search[export]'",
+    )

@@ -1,0 +1,205 @@
+"""How commands speak: JSON, quiet, verbose, a log; options from a file; studies; doctor."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from drill_models.datasets import dataset_facts
+from drill_models.errors import DrillError
+from drill_models.resolve import DataSource
+from search import doctor
+from search.doctor import Finding, examine
+from search.reading import open_to_read
+from search.screen import LOG, Screen
+from search.sittings import sittings
+from search.storage import parse
+from search.studies import all_studies
+from tests.command_line import Run
+
+ROOT = Path(__file__).parent.parent
+SMALL = ("--trials", "2", "--epochs", "1", "--budget", "2000", "--baselines", "none", "--workers", "1")
+NAME = "mnist-5k-2000-drill2-1epochs"
+
+
+def test_search_in_json(run: Run) -> None:
+    code, text, error = run(*SMALL, "--json")
+    assert code == 0
+    document = json.loads(text)
+    assert document["study"] == NAME
+    assert document["trials"]["complete"] == 2
+    assert document["best"][0]["n_params"] <= 2000
+    assert document["exported"] == f"studies/{NAME}.yaml"
+    assert "[2/2" in error
+
+
+def test_every_table_has_a_document(run: Run) -> None:
+    assert run(*SMALL, "-q")[0] == 0
+    step = str(ROOT / "studies/drills/a-runs/5.yaml")
+    (shown,) = json.loads(run("show", step, "--json")[1])
+    assert shown["table"]["n_params"] == 9816
+    (listed,) = json.loads(run("studies", "--json")[1])
+    assert listed["settings"]["max_params"] == 2000
+    assert listed == json.loads(run("studies", "list", NAME, "--json")[1])[0]
+    (trained,) = json.loads(run("train", f"studies/{NAME}.yaml", "--json")[1])
+    assert len(trained["result"]["run"]["epochs"]) == 1
+    verdict = json.loads(run("confirm", f"studies/{NAME}.yaml", "--seeds", "2", "--json", "--offline")[1] or "{}")
+    assert verdict == {} or verdict["steps"][0]["verdict"]["seeds"] == 2
+    assert {finding["state"] for finding in json.loads(run("doctor", "--json", "--offline")[1])} >= {
+        "ok",
+        "missing",
+    }
+
+
+def test_quiet_and_verbose_and_the_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LOG, "handlers", list(LOG.handlers))
+    code, text, error = run(*SMALL, "--quiet", "--log", "run.log")
+    assert (code, error) == (0, "")
+    assert "trial 0" not in text
+    assert "step 6 written" in text
+    logged = Path("run.log").read_text()
+    assert "trial 0" in logged
+    assert "step 6 written" in logged
+    code, text, _ = run(*SMALL[2:], "--trials", "3", "--verbose")
+    assert "epoch  1/1  train" in text
+    code, _, error = run(*SMALL, "--log", "nowhere/run.log")
+    assert code == 2
+    assert "nowhere/run.log: cannot be written" in error
+
+
+def test_no_control_characters_in_a_pipe(run: Run) -> None:
+    for words in ((*SMALL, "-v"), ("studies",), ("show", f"studies/{NAME}.yaml"), ("doctor", "--offline")):
+        _, text, error = run(*words)
+        assert not [c for c in text + error if ord(c) < 32 and c != "\n"], words
+
+
+def test_options_from_a_file(run: Run) -> None:
+    Path("pyproject.toml").write_text(
+        '[tool.drill-search]\nbudget = 2000\ntrials = 1\nepochs = 1\nbaselines = ["none"]\nmax_macs = 900000\n'
+        "[tool.drill-search.confirm]\nseeds = 7\n"
+    )
+    code, text, _ = run("--workers", "1")
+    assert code == 0
+    assert "at most 2,000 parameters, 900,000 multiply-adds, 1 epochs" in text
+    # What is typed wins, and another file stands in place of pyproject.toml.
+    assert "at most 1,500 parameters" in run("--workers", "1", "--budget", "1500")[1]
+    Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: none\nno_starts: true\n")
+    code, text, error = run("--config", "own.yaml", "--workers", "1")
+    assert code == 2
+    Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: [none]\nstarts: false\n")
+    code, text, error = run("--config", "own.yaml", "--workers", "1")
+    assert code == 0, error
+    assert "at most 1,800 parameters, 1 epochs" in text
+    assert "starting points" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("bugdet: 5", "own.yaml: there is no option bugdet; allowed: baselines, budget"),
+        ("budget: {a: 1}", "own.yaml: budget must be a value or a list, got a mapping"),
+        ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: data"),
+        ("budget: many", "'--budget'"),
+        ("- 1", "own.yaml: must be a mapping"),
+        ("a: *b", "own.yaml: is not readable YAML"),
+    ],
+)
+def test_mistakes_in_a_file(run: Run, content: str, message: str) -> None:
+    Path("own.yaml").write_text(content)
+    code, _, error = run("--config", "own.yaml")
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_broken_project_file(run: Run) -> None:
+    Path("pyproject.toml").write_text("[tool.drill-search\n")
+    code, _, error = run("--budget", "2000")
+    assert code == 2
+    assert "pyproject.toml: cannot be read" in error
+
+
+def test_studies_are_listed_copied_and_deleted(run: Run) -> None:
+    assert "there is no study database" in run("studies")[2]
+    assert run(*SMALL)[0] == 0
+    text = run("studies", "list", NAME)[1]
+    assert "drill-search --trials 2 --epochs 1" in text
+    assert "sampler tpe" in text
+    assert run("studies", "copy", NAME, "again")[0] == 0
+    assert run("studies", "copy", NAME, "--to", "sqlite:///elsewhere/x.db")[0] == 0
+    files = {path.name for path in Path("studies/artifacts").iterdir()}
+    assert len(files) == 2
+    assert {path.name for path in Path("elsewhere/artifacts").iterdir()} == files
+    code, _, error = run("studies", "copy", NAME, "again")
+    assert code == 2
+    assert "there is a study again" in error
+    # Files go with the last study that has them.
+    assert run("studies", "delete", NAME, "--yes")[0] == 0
+    assert {path.name for path in Path("studies/artifacts").iterdir()} == files
+    assert run("export", "--study", "again", "--format", "weights")[0] == 0
+    assert run("studies", "delete", "again", "--yes")[0] == 0
+    assert list(Path("studies/artifacts").iterdir()) == []
+    assert "there are no studies" in run("studies")[1]
+    assert run("studies", "delete", "again", "--yes")[0] == 2
+
+
+def test_each_sitting_is_kept_without_passwords(run: Run) -> None:
+    run(*SMALL)
+    run(*SMALL[2:], "--trials", "3", "--sampler", "random", "--storage", "sqlite:///studies/drill-search.db")
+    with open_to_read(None, None) as study:
+        first, second = sittings(study)
+    assert first["asked"]["trials"] == 2
+    assert second["asked"]["sampler"] == "random"
+    assert second["asked"]["command"][-1] == "sqlite:///studies/drill-search.db"
+    assert set(first["versions"]) == {"drill-search", "torch", "optuna", "numpy"}
+    assert len(all_studies(parse("sqlite:///studies/drill-search.db"))) == 1
+
+
+def _findings(folder: Path, **source: bool) -> dict[str, Finding]:
+    return {finding.what: finding for finding in examine(DataSource(folder=folder, **source), None)}
+
+
+def test_doctor_names_missing_data_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = _findings(tmp_path, offline=True)["data"]
+    assert data.state == "missing"
+    assert "downloads are off" in data.found
+    assert str(tmp_path / "MNIST/raw") in data.remedy
+
+    def refuse(address: tuple[str, int], timeout: float) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(doctor.socket, "create_connection", refuse)
+    data = _findings(tmp_path)["data"]
+    assert "no network" in data.found
+    assert "Network is unreachable" in data.found
+
+    facts = dataset_facts("mnist")
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in (*facts.train_files, *facts.test_files):
+        (raw / name).touch()
+    assert _findings(tmp_path)["data"].state == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser writes everywhere")
+def test_doctor_names_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o500)
+    found = _findings(tmp_path / "data", offline=True)
+    assert found["data folder"].state == "missing"
+    assert found["./studies"].state == "trouble"
+    assert "search in another folder" in found["./studies"].remedy
+
+
+def test_doctor_says_what_is_in_the_way(run: Run) -> None:
+    Path("studies").write_text("a file stands where the folder should be")
+    code, text, _ = run("doctor", "--offline")
+    assert code == 1
+    assert "in the way of a search: ./studies, storage" in text
+
+
+def test_a_log_that_cannot_be_written() -> None:
+    with pytest.raises(DrillError, match="cannot be written"):
+        Screen().log_to(Path("/nowhere/x.log"))
