@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from search.storage import sqlite_file
 
-WEIGHTS = "weights.safetensors"
+STEP_FILE, CURVE_PICTURE, WEIGHTS = "step.yaml", "curve.png", "weights.safetensors"
 
 
 def artifact_folder(url: URL) -> Path:

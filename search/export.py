@@ -13,7 +13,7 @@ from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError, StudyError
-from drill_models.result import Result
+from drill_models.result import EpochRecord, Result
 from drill_models.run import recorded_run, with_verdict
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
@@ -213,6 +213,27 @@ def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = No
             caveats=(SMALL_DATA,) if settings.dataset == "mnist-5k" else (),
         ),
         analysis=_analysis(study, trial, recipe, settings, space),
+    )
+
+
+def trial_step(
+    trial: optuna.Trial,
+    records: Sequence[EpochRecord],
+    where: Environment,
+    settings: StudySettings,
+    space: DrillSpace,
+) -> Step:
+    """A trial that is about to end as a step, without an analysis: what comes after it is not known yet."""
+    recipe = space.decode(trial.params, epochs=trial.user_attrs[attrs.EPOCHS])
+    run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
+    return Step(
+        name=f"{trial.study.study_name}, trial {trial.number}",
+        provenance="searched",
+        dataset=settings.dataset,
+        target=_highest(settings, settings.max_params),
+        model=recipe.model,
+        training=recipe.training,
+        result=Result(n_params=count(recipe.model).n_params, run=run),
     )
 
 

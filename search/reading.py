@@ -7,6 +7,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.errors import StudyError
+from search.artifacts import artifact_folder
 from search.last_used import last_used
 from search.storage import DEFAULT_STORAGE, open_storage, parse, storage_errors
 from search.study import load_study
@@ -52,7 +53,10 @@ def serve_dashboard(
     Raises:
         StudyError: There is no database yet, or the port cannot be used.
     """
+    from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import run_server
+
+    from search.publish import publish
 
     last = last_used()
     url = which_storage(storage)
@@ -62,9 +66,12 @@ def serve_dashboard(
         study = last.study
     if study is not None:
         with storage_errors(url):
-            path = f"dashboard/studies/{load_study(opened, study)._study_id}"
+            loaded = load_study(opened, study)
+            publish(loaded, url)
+            path = f"dashboard/studies/{loaded._study_id}"
     say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
+    store = FileSystemArtifactStore(base_path=artifact_folder(url))
     try:
-        run_server(opened, host=host, port=port)
+        run_server(opened, host=host, port=port, artifact_store=store)
     except OSError as error:
         raise StudyError(f"the dashboard cannot use {host}:{port}: {error.strerror}") from error

@@ -63,7 +63,8 @@ class Job:
         trials: Total to stop at.
         seed: Trial number n trains with `seed + n`, unless it carries its own.
         timeout: Seconds after which no further trial starts, or None.
-        keep: Given a trial that is about to be complete, its epochs and its trained weights (safetensors).
+        keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
+            complete one its weights (safetensors).
     """
 
     study: optuna.Study
@@ -73,7 +74,7 @@ class Job:
     trials: int
     seed: int
     timeout: float | None = None
-    keep: Callable[[optuna.Trial, Sequence[EpochRecord], bytes], None] | None = None
+    keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
@@ -180,9 +181,7 @@ class _Sitting:
             case Epoch(record=record):
                 self._epoch(running, record)
             case Ended(outcome="complete", weights=weights):
-                if self._job.keep is not None and weights is not None:
-                    self._job.keep(running.trial, running.records, weights)
-                self._end(running, TrialState.COMPLETE)
+                self._end(running, TrialState.COMPLETE, weights=weights)
             case Ended(outcome="diverged", reason=reason):
                 # Pruned rather than failed: samplers learn from pruned trials, and ignore failed ones.
                 self._end(running, TrialState.PRUNED, reason)
@@ -232,7 +231,9 @@ class _Sitting:
             return [accuracy]
         return [accuracy, running.trial.user_attrs[attrs.N_PARAMS]]
 
-    def _end(self, running: _Running, state: TrialState, reason: str | None = None) -> None:
+    def _end(
+        self, running: _Running, state: TrialState, reason: str | None = None, weights: bytes | None = None
+    ) -> None:
         """Tells the study.
 
         Raises:
@@ -244,6 +245,8 @@ class _Sitting:
             trial.set_user_attr(attrs.ENVIRONMENT, asdict(running.where))
         if reason is not None:
             trial.set_user_attr(attrs.REASON, reason)
+        if self._job.keep is not None and running.records and running.where is not None:
+            self._job.keep(trial, running.records, running.where, weights)
         study.tell(trial, self._values(running) if state == TrialState.COMPLETE else None, state=state)
         del self.running[trial.number]
         self._trained += 1

@@ -18,7 +18,6 @@ from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import EpochRecord
 from drill_models.starting_points import all_starts
 from drill_models.train import Interrupted
-from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.baselines import Seeded, seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
@@ -27,6 +26,7 @@ from search.frontier import Candidate, smallest_that_holds
 from search.history import keep_finalists, ranked, tally
 from search.last_used import remember
 from search.pruner import make_pruner
+from search.publish import Publisher
 from search.requeue import requeue_dead
 from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
@@ -178,7 +178,9 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         display.opened(opened)
         held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:
-            finished = run_trials(_job(config, opened, display.notice), executor, display, should_stop)
+            publisher = Publisher(study, url, display.notice)
+            watcher = _Watchers(display, publisher)
+            finished = run_trials(_job(config, opened, publisher), executor, watcher, should_stop)
             if finished and tally(study).trained >= config.trials:
                 stage = _Stage(config, opened, executor, display, should_stop)
                 try:
@@ -193,6 +195,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
                         raise
                     display.notice(f"the best were not all trained again: {error}")
         exported = _export(config, study, held)
+        publisher.refresh(now=True)
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
 
 
@@ -204,7 +207,7 @@ def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None)
     return export_best(study, config.out) if wanted and ranked(study) else None
 
 
-def _job(config: SearchConfig, opened: Opened, say: Callable[[str], None]) -> Job:
+def _job(config: SearchConfig, opened: Opened, publisher: Publisher) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
@@ -213,26 +216,8 @@ def _job(config: SearchConfig, opened: Opened, say: Callable[[str], None]) -> Jo
         trials=config.trials,
         seed=config.seed,
         timeout=config.timeout,
-        keep=_keeper(opened, say),
+        keep=publisher.keep,
     )
-
-
-def _keeper(
-    opened: Opened, say: Callable[[str], None]
-) -> Callable[[optuna.Trial, Sequence[EpochRecord], bytes], None]:
-    """Keeps a trial's weights; where they cannot be written, says so once, and the search goes on."""
-    artifacts, failed = Artifacts(artifact_folder(opened.url)), False
-
-    def keep(trial: optuna.Trial, records: Sequence[EpochRecord], weights: bytes) -> None:
-        nonlocal failed
-        try:
-            artifacts.keep(trial, WEIGHTS, weights)
-        except OSError as error:
-            if not failed:
-                say(f"weights are not kept: {artifacts.folder} cannot be written: {error.strerror}")
-            failed = True
-
-    return keep
 
 
 def _start_budgets(config: SearchConfig) -> list[Budget]:
@@ -253,6 +238,27 @@ def _top(config: SearchConfig) -> int:
 def _again(config: SearchConfig) -> int:
     """Trainings side by side at the end of a search."""
     return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
+
+
+@dataclass(frozen=True)
+class _Watchers:
+    """Tells the display of everything; after each trial the dashboard is brought up to date."""
+
+    display: Display
+    publisher: Publisher
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        self.display.started(trial, n_params, epochs)
+
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        self.display.epoch(number, record)
+
+    def ended(self, trial: FrozenTrial) -> None:
+        self.display.ended(trial)
+        self.publisher.refresh()
+
+    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
+        self.display.lost(trial, reason)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""Notes of a study and its trials, as Markdown: what optuna-dashboard shows beside the numbers."""
+
+import shlex
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._note import get_note_from_system_attrs, note_ver_key, save_note_with_version
+
+from drill_models.count import Count, count
+from drill_models.result import Verdict
+from drill_models.step import Step
+from search import attrs
+from search.export import chain
+from search.history import accuracy_of, curve, has_two_values, point_of, ranked, standings, tally
+from search.sittings import sittings
+from search.study import kept_verdict, read_settings
+from search.tables import percent
+from spaces.drill import DrillSpace
+
+
+def put_note(study: optuna.Study, text: str, trial: FrozenTrial | None = None) -> None:
+    """Writes a study's note, or a trial's, unless it says this already.
+
+    `optuna_dashboard.save_note` takes no finished trial; so what it calls is called here, and nowhere else.
+    """
+    storage, study_id = study._storage, study._study_id
+    trial_id = None if trial is None else trial._trial_id
+    present = storage.get_study_system_attrs(study_id)
+    if get_note_from_system_attrs(present, trial_id)["body"] != text:
+        version = present.get(note_ver_key(trial_id), 0) + 1
+        save_note_with_version(storage, study_id, trial_id, version, text)
+
+
+def study_note(study: optuna.Study) -> str:
+    """The goal, the command, the best so far, and how to go on."""
+    settings, counts = read_settings(study), tally(study)
+    aim = "the highest accuracy of every size" if has_two_values(study) else "the highest accuracy"
+    lines = [
+        f"# {study.study_name}",
+        f"Goal: {aim} on {settings.dataset} with at most {settings.budget}, {settings.epochs} epochs; "
+        f"target {percent(settings.target)}.",
+        f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early.",
+    ]
+    best = next(iter(ranked(study)), None)
+    if best is None:
+        lines.append("No trial is complete yet.")
+    else:
+        standing = standings(study)[best.number]
+        seeds = "" if standing.runs == 1 else f", mean of {standing.runs} seeds"
+        held = "holds" if standing.mean >= settings.target else "does not hold"
+        lines.append(
+            f"**Best: trial {best.number}**, {percent(standing.mean)} (validation{seeds}) with "
+            f"{best.user_attrs[attrs.N_PARAMS]:,} parameters: the target {held}."
+        )
+        verdict = kept_verdict(study, best.number)
+        lines.append(
+            _verdict(verdict) if verdict is not None else "It has no verdict yet: `drill-search confirm`."
+        )
+    for sitting in sittings(study)[-1:]:
+        lines.append("Made by:\n\n    " + shlex.join(sitting["asked"]["command"]))
+    lines.append("Export the best:\n\n    drill-search export --study " + shlex.quote(study.study_name))
+    lines.append("Values are validation accuracies: the test set is read by `drill-search confirm` alone.")
+    return "\n\n".join(lines) + "\n"
+
+
+def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand: dict[str, Step]) -> str:
+    """What a trial is: its network, its result, its verdict; of a hand step the page of its drill.
+
+    Args:
+        study: Of the trial.
+        trial: Finished.
+        space: What its point means.
+        hand: Published steps by name.
+    """
+    model = space.model(point_of(trial))
+    counted = count(model)
+    name = trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START)
+    title = f"trial {trial.number}" + ("" if name is None else f": {name}")
+    lines = [f"# {title}", f"`{chain(model)}`, {counted.n_params:,} parameters. {_outcome(trial)}"]
+    verdict = kept_verdict(study, trial.number)
+    if verdict is not None:
+        lines.append(_verdict(verdict))
+    if trial.user_attrs.get(attrs.BASELINE) in hand:
+        lines += _page(hand[trial.user_attrs[attrs.BASELINE]])
+    lines.append(layers_markdown(counted))
+    return "\n\n".join(lines) + "\n"
+
+
+def _outcome(trial: FrozenTrial) -> str:
+    records = curve(trial)
+    reason = trial.user_attrs.get(attrs.REASON)
+    if attrs.OVER_BUDGET in trial.user_attrs:
+        return "Over the budget: recorded, not trained."
+    if trial.state == TrialState.COMPLETE:
+        return (
+            f"{percent(accuracy_of(trial))}: validation accuracy, mean of the last three of {len(records)} epochs."
+        )
+    if trial.state == TrialState.PRUNED:
+        last = percent(records[-1].val_accuracy) if records else "no epoch"
+        return f"Stopped early at {last} after {len(records)} epochs." + (f" {reason}." if reason else "")
+    if attrs.INTERRUPTED in trial.user_attrs:
+        return "Interrupted; its point was queued again."
+    return f"Failed: {reason or 'no reason is known'}."
+
+
+def _verdict(verdict: Verdict) -> str:
+    return (
+        f"**Verdict: {percent(verdict.mean)}** on the test set in the last epoch (mean of {verdict.seeds} seeds, "
+        f"{percent(verdict.min)} to {percent(verdict.max)}); in the last five epochs at least "
+        f"{percent(verdict.last5_min)}."
+    )
+
+
+def _page(step: Step) -> list[str]:
+    """The page of a drill: target, reported result, analysis, caveats."""
+    lines = [f"## The page of the drill\n\nTarget: {step.target.purpose}"]
+    result = step.result
+    if result is not None and result.reported is not None:
+        said = result.reported
+        lines.append(
+            f"Reported: train {percent(said.train_accuracy)}, test {percent(said.test_accuracy)}, the best epoch, "
+            f"chosen on the test set; not comparable with a validation value."
+        )
+    if step.analysis:
+        lines.append(f"Analysis: {step.analysis}")
+    lines += [
+        f"Caveat ({caveat.kind}): {caveat.text}" for caveat in (result.caveats if result is not None else ())
+    ]
+    return lines
+
+
+def layers_markdown(counted: Count) -> str:
+    """The layer table."""
+    rows = ["| layer | kernel | pad | output | field | parameters |", "|---|---|---|---|---|---|"]
+    for row in counted.layers:
+        kernel = f"{row.kernel}x{row.kernel}" if row.kernel else "-"
+        shape = "x".join(map(str, row.out_shape))
+        rows.append(
+            f"| {row.name} | {kernel} | {row.padding if row.kernel else '-'} | {shape} | {row.receptive_field} "
+            f"| {row.n_params:,} |"
+        )
+    return "\n".join(rows)

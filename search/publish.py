@@ -1,0 +1,89 @@
+"""Keeps what optuna-dashboard shows of a study up to date: files of trials, notes, figures."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna_dashboard import save_plotly_graph_object
+from sqlalchemy.engine import URL
+
+from drill_models.backend import Environment
+from drill_models.hand_steps import all_steps
+from drill_models.result import EpochRecord
+from drill_models.step import Step
+from drill_models.step_io import SCHEMA_FILE, dump_step
+from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
+from search.export import trial_step
+from search.notes import put_note, study_note, trial_note
+from search.study import read_settings, read_space
+
+SHARE = 0.01
+"""Of a search's time that notes and figures may take; they lag behind where they would take more."""
+
+
+class Publisher:
+    """Publishes one study, from the process that searches it.
+
+    Args:
+        study: What is published.
+        url: Its storage.
+        say: Told once if files cannot be written; the search goes on.
+    """
+
+    def __init__(self, study: optuna.Study, url: URL, say: Callable[[str], None]) -> None:
+        self._study = study
+        self._space = read_space(study)
+        self._settings = read_settings(study)
+        self._artifacts = Artifacts(artifact_folder(url))
+        self._say = say
+        self._failed = False
+        self._noted: set[int] = set()
+        self._hand: dict[str, Step] = {step.name: step for step in all_steps()}
+        self._next = 0.0
+
+    def keep(
+        self, trial: optuna.Trial, records: Sequence[EpochRecord], where: Environment, weights: bytes | None
+    ) -> None:
+        """Keeps the files of a trial that is about to end: its step, its curve, its weights."""
+        from search.charts import curve_chart, png
+
+        step = trial_step(trial, records, where, self._settings, self._space)
+        files = {
+            STEP_FILE: dump_step(step, SCHEMA_FILE).encode(),
+            CURVE_PICTURE: png(curve_chart(records, self._settings.target)),
+        }
+        if weights is not None:
+            files[WEIGHTS] = weights
+        try:
+            for name, content in files.items():
+                self._artifacts.keep(trial, name, content)
+        except OSError as error:
+            if not self._failed:
+                self._say(f"files of trials are not kept: {self._artifacts.folder}: {error.strerror}")
+            self._failed = True
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Writes the notes that are missing, the study's note and the figures; unless `now`, not too often."""
+        from search.figures import FIGURES
+
+        started = time.monotonic()
+        if not now and started < self._next:
+            return
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and trial.number not in self._noted:
+                self._note(trial)
+        put_note(self._study, study_note(self._study))
+        for name, draw in FIGURES.items():
+            save_plotly_graph_object(self._study, draw(self._study), graph_object_id=name)
+        ended = time.monotonic()
+        self._next = ended + (ended - started) / SHARE
+
+    def _note(self, trial: FrozenTrial) -> None:
+        put_note(self._study, trial_note(self._study, trial, self._space, self._hand), trial)
+        self._noted.add(trial.number)
+
+
+def publish(study: optuna.Study, url: URL) -> None:
+    """Writes all notes and figures of a study as it is now."""
+    Publisher(study, url, lambda line: None).refresh(now=True)
