@@ -3,13 +3,23 @@
 import io
 from collections.abc import Sequence
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.image import imsave
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from drill_models.result import EpochRecord
+from search.series import Size, Spent
 
-BLUE, ORANGE, GREY, RED = "#1f77b4", "#ff7f0e", "#9a9a9a", "#d62728"
+BLUE, ORANGE, GREEN, GREY, RED = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a", "#d62728"
+PAGE_COLORS = {
+    BLUE: "blue", ORANGE: "orange", GREEN: "green", GREY: "grey", RED: "red",
+    "#000000": "ink", "#b0b0b0": "line", "#ffffff": "paper", "#cccccc": "line",
+}  # fmt: skip
+"""Names of a page's colours, of which it has light and dark ones; the last four are matplotlib's own."""
+ROOM = 0.03
+"""Below the best, so much accuracy is shown: early epochs and bad trials are far below."""
 
 
 def new_chart(width: float = 7, height: float = 4) -> tuple[Figure, Axes]:
@@ -47,4 +57,96 @@ def png(figure: Figure) -> bytes:
     """A figure as PNG."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def curves_chart(lines: Sequence[tuple[str, Sequence[float]]], target: float) -> Figure:
+    """Validation accuracy of a few runs after each epoch.
+
+    Args:
+        lines: Label and accuracies of each; the first stands out.
+        target: Marked.
+    """
+    figure, axes = new_chart()
+    for i, (label, accuracies) in enumerate(lines):
+        color = (BLUE, ORANGE)[i] if i < 2 else GREY
+        axes.plot(range(1, len(accuracies) + 1), accuracies, color=color, marker="o", ms=4, label=label)
+    axes.axhline(target, color=RED, ls=":", label=f"target {target:.2%}")
+    top = max(max(accuracies) for _, accuracies in lines)
+    axes.set_ylim(bottom=min(top, target) - ROOM, top=min(1.0, max(top, target) + ROOM / 6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation accuracy")
+    percent_axis(axes)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def size_chart(found: Sequence[Size], budget: int, target: float) -> Figure:
+    """Accuracy against parameters, with the budget, the front and the hand steps."""
+    figure, axes = new_chart()
+    looks = {"trial": (GREY, "o"), "starting point": (GREEN, "D"), "hand step": (ORANGE, "s")}
+    top = max(size.accuracy for size in found)
+    lowest = min(top, target) - ROOM
+    for kind, (color, marker) in looks.items():
+        these = [size for size in found if size.kind == kind and size.accuracy >= lowest]
+        if these:
+            points = [size.n_params for size in these], [size.accuracy for size in these]
+            axes.scatter(*points, color=color, marker=marker, s=24, label=f"{kind}s", zorder=3)
+    front = sorted((size for size in found if size.on_front and size.accuracy >= lowest), key=lambda s: s.n_params)
+    axes.step([s.n_params for s in front], [s.accuracy for s in front], where="post", color=BLUE, label="front")
+    axes.axvline(budget, color=RED, ls="--", label="budget")
+    axes.axhline(target, color=RED, ls=":", label="target")
+    axes.set_xscale("log")
+    axes.set_xlim(0.8 * min([budget, *(size.n_params for size in found)]), 1.25 * budget)
+    axes.xaxis.set_major_locator(FixedLocator([n * 10**power for power in range(2, 9) for n in (1, 2, 3, 5)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=lowest, top=min(1.0, max(top, target) + ROOM / 6))
+    axes.set_xlabel("trainable parameters")
+    axes.set_ylabel("validation accuracy")
+    percent_axis(axes)
+    axes.legend(loc="lower left", fontsize="small")
+    return figure
+
+
+def importance_chart(found: Sequence[tuple[str, float]]) -> Figure:
+    """Shares of the dimensions, the largest on top."""
+    figure, axes = new_chart(height=0.6 + 0.28 * len(found))
+    axes.barh([name for name, _ in found][::-1], [share for _, share in found][::-1], color=BLUE)
+    axes.set_xlabel("share")
+    return figure
+
+
+def spent_chart(spent: Sequence[Spent]) -> Figure:
+    """Epochs that each trial trained, and those that stopping it saved."""
+    figure, axes = new_chart(height=2.6)
+    numbers, trained = [one.number for one in spent], [one.trained for one in spent]
+    axes.bar(numbers, trained, color=BLUE, width=0.9, label="trained")
+    axes.bar(numbers, [one.saved for one in spent], bottom=trained, color=GREY, width=0.9, label="saved")
+    axes.set_xlabel("trial")
+    axes.set_ylabel("epochs")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper right", fontsize="small")
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG to stand in a page: colours by the page's variables, text as text."""
+    content = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "drill-search"}):
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    text = content.getvalue()
+    text = text[text.index("<svg") :]
+    for color, variable in PAGE_COLORS.items():
+        text = text.replace(color, f"var(--{variable})")
+    return text
+
+
+def digit_png(pixels: Sequence[Sequence[int]]) -> bytes:
+    """A grey image, dark on light, as PNG."""
+    content = io.BytesIO()
+    imsave(
+        content, [[255 - value for value in row] for row in pixels], cmap="gray", vmin=0, vmax=255, format="png"
+    )
     return content.getvalue()

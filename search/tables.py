@@ -26,8 +26,17 @@ def new_table(*columns: str, title: str | None = None, left: int = 1) -> Table:
 def layer_table(counted: Count) -> Table:
     """The receptive-field table of a network."""
     table = new_table("layer", "kernel", "pad", "input", "output", "field", "parameters", "mult-adds")
-    for row in counted.layers:
-        table.add_row(
+    for row in layer_rows(counted):
+        table.add_row(*row)
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", f"{counted.n_params:,}", f"{counted.macs:,}")
+    return table
+
+
+def layer_rows(counted: Count) -> list[list[str]]:
+    """The cells of the layer table."""
+    return [
+        [
             row.name,
             f"{row.kernel}x{row.kernel}" if row.kernel else "-",
             str(row.padding) if row.kernel else "-",
@@ -36,10 +45,9 @@ def layer_table(counted: Count) -> Table:
             str(row.receptive_field),
             f"{row.n_params:,}",
             f"{row.macs:,}",
-        )
-    table.add_section()
-    table.add_row("total", "", "", "", "", "", f"{counted.n_params:,}", f"{counted.macs:,}")
-    return table
+        ]
+        for row in counted.layers
+    ]
 
 
 def totals_line(counted: Count) -> str:

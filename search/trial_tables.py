@@ -44,10 +44,15 @@ def front_table(study: optuna.Study) -> Table:
 
 def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Table:
     table = new_table("trial", *COLUMNS, title=title, left=2)
-    space, stand = read_space(study), standings(study)
-    for trial in trials:
-        table.add_row(trial_name(trial), *_cells(trial, space, stand))
+    for row in cells(study, trials):
+        table.add_row(*row)
     return table
+
+
+def cells(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[list[str]]:
+    """One row a trial: its name, and what stands under `COLUMNS`."""
+    space, stand = read_space(study), standings(study)
+    return [[trial_name(trial), *_cells(trial, space, stand)] for trial in trials]
 
 
 def baseline_table(study: optuna.Study) -> Table:

@@ -1,4 +1,4 @@
-"""Commands on what a search left: export, dashboard."""
+"""Commands on what a search left: export, report, dashboard."""
 
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +72,26 @@ def export(
         finish(export_file(job, load_step(file), file))
     else:
         finish(export_trials(job, storage, study, at_most or (), front=front))
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    storage: Storage = None,
+    study: StudyName = None,
+    data: Data = None,
+    out: Out = None,
+    quiet: Quiet = False,
+    log: Log = None,
+) -> None:
+    """Write one page on a study: an HTML file that needs nothing else, to be read, printed or sent."""
+    from drill_models.resolve import DataSource
+    from search.reading import open_to_read, which_storage
+    from search.report import write_report
+
+    with open_to_read(storage, study) as opened:
+        path = write_report(opened, which_storage(storage), DataSource(folder=data, offline=True), out)
+    screen_of(context).result(f"written to {path}")
 
 
 @app.command()

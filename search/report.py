@@ -1,0 +1,256 @@
+"""One page on a study, in one HTML file that needs nothing else: what was found, and whether the target holds.
+
+The page is a template; this fills it from the study, and from the best network's weights where they are kept.
+"""
+
+import base64
+import platform
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL
+
+from drill_models.count import count
+from drill_models.data import ResidentData, validation_data
+from drill_models.errors import DrillError
+from drill_models.hand_steps import all_steps
+from drill_models.resolve import DataSource, resolve
+from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, Step, feature_shapes
+from drill_models.weights import unpacked
+from drill_models.yaml_io import write_text
+from search import attrs
+from search.artifacts import WEIGHTS, Artifacts, artifact_folder
+from search.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
+from search.confirmed import ConfirmedRuns
+from search.export import chain, step_file, step_six
+from search.history import baselines, best, curve, front, has_two_values, ranked, standings, tally
+from search.series import epochs_spent, importance, sizes
+from search.sittings import sittings
+from search.storage import shown
+from search.study import kept_verdict, read_settings
+from search.tables import layer_rows, percent
+from search.trial_tables import BEST, cells
+
+MAX_DIGITS = 48
+"""Wrong digits that are shown."""
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A validation image that the network gets wrong: what it is, what the network says, the picture's address."""
+
+    truth: int
+    said: int
+    picture: str
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What a network gets wrong.
+
+    Attributes:
+        line: In a sentence.
+        labels: Of the rows and columns of the matrix.
+        confusion: How often each true label (row) was given each label (column).
+        digits: Some of the wrong ones.
+    """
+
+    line: str
+    labels: tuple[int, ...]
+    confusion: list[list[int]]
+    digits: list[Digit]
+
+
+def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | None) -> Path:
+    """Writes the page; returns where.
+
+    Args:
+        study: With a complete trial.
+        url: Its storage.
+        source: Where data lie, for the digits that the best network gets wrong; never downloaded.
+        out: The file, or None for one named as the study's.
+
+    Raises:
+        DrillError: No trial is complete, or the file cannot be written.
+    """
+    path = out if out is not None else step_file(study.study_name).with_suffix(".html")
+    environment = Environment(
+        loader=PackageLoader("search", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = page_of(study, url, source)
+    write_text(path, environment.get_template("report.html.jinja").render(page=page))
+    return path
+
+
+def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]:
+    """Everything that the template shows.
+
+    Raises:
+        DrillError: No trial is complete.
+    """
+    trial = best(study)
+    settings, step = read_settings(study), step_six(study, trial)
+    counts, standing = tally(study), standings(study)[trial.number]
+    verdict = kept_verdict(study, trial.number)
+    holds = standing.mean >= settings.target if verdict is None else verdict.mean >= settings.target
+    where = "validation images" if verdict is None else f"test set, mean of {verdict.seeds} seeds"
+    errors = _errors(study, url, trial, step, source)
+    spent = epochs_spent(study)
+    found = importance(study)
+    sitting = next(reversed(sittings(study)), None)
+    return {
+        "title": study.study_name,
+        "holds": holds,
+        "badge": f"target of {percent(settings.target)} {'holds' if holds else 'does not hold'} ({where})",
+        "summary": _summary(study, trial, settings.target),
+        "network_line": f"{chain(step.model)}: trial {trial.number}, {count(step.model).n_params:,} of "
+        f"{settings.max_params:,} parameters.",
+        "blocks": _blocks(step.model),
+        "layers": layer_rows(count(step.model)),
+        "analysis": step.analysis,
+        "curves": Markup(svg(curves_chart(_curves(study, trial), settings.target))),
+        "curves_caption": "One run of each; the best trial's own run chose it, so it is the luckiest of many.",
+        "sizes": Markup(svg(size_chart(sizes(study), settings.max_params, settings.target))),
+        "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
+        "baselines": _baseline_rows(study),
+        "spent": Markup(svg(spent_chart(spent))),
+        "spent_caption": f"{counts.trained} trials, {counts.pruned} stopped early: "
+        f"{sum(one.trained for one in spent):,} epochs trained, {sum(one.saved for one in spent):,} saved.",
+        "importance": Markup(svg(importance_chart(found))) if found else "",
+        "errors": errors if isinstance(errors, Errors) else None,
+        "no_errors": errors if isinstance(errors, str) else "",
+        "command": shlex.join(sitting["asked"]["command"]) if sitting else "not recorded",
+        "environment": _environment(step, sitting, url),
+        "made": f"drill-search {version('drill-search')}. Values are validation accuracies unless the test set is "
+        f"named; no test image was read by the search.",
+    }
+
+
+def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str]:
+    """Two sentences."""
+    settings, standing = read_settings(study), standings(study)[trial.number]
+    counts, verdict = tally(study), kept_verdict(study, trial.number)
+    seeds = "one run" if standing.runs == 1 else f"mean of {standing.runs} seeds"
+    n_params = trial.user_attrs[attrs.N_PARAMS]
+    first = (
+        f"The best of {counts.trained} networks has {n_params:,} of at most {settings.max_params:,} parameters "
+        f"and {percent(standing.mean)} on the validation images of {settings.dataset} ({seeds})."
+    )
+    if verdict is None:
+        return [first, "It has no verdict on the test set yet: drill-search confirm trains it again for one."]
+    held = sum(run.accuracies[-1] >= target for run in verdict.runs)
+    return [
+        first,
+        f"On the test set it has {percent(verdict.mean)} in the last epoch, the mean of {verdict.seeds} seeds "
+        f"from {percent(verdict.min)} to {percent(verdict.max)}, and holds the target in {held} of them.",
+    ]
+
+
+def _blocks(model: ModelConfig) -> list[dict[str, str]]:
+    """The network as boxes: name, shape after it, kind."""
+    boxes = [{"name": "image", "shape": "1 x 28 x 28", "kind": ""}]
+    for block, (channels, height, width) in zip(model.blocks, feature_shapes(model), strict=True):
+        shape = f"{channels} x {height} x {width}"
+        match block:
+            case PoolBlock():
+                boxes.append({"name": f"pool {block.size}", "shape": shape, "kind": "pool"})
+            case ConvBlock():
+                name = f"{'separable' if block.separable else 'conv'} {block.kernel} x {block.kernel}"
+                boxes.append({"name": name + (" + input" if block.residual else ""), "shape": shape, "kind": ""})
+    head = "full-size conv" if isinstance(model.head, FullConvHead) else "GAP"
+    boxes.append({"name": head, "shape": f"{model.num_classes} scores", "kind": ""})
+    return boxes
+
+
+def _curves(study: optuna.Study, trial: FrozenTrial) -> list[tuple[str, Sequence[float]]]:
+    """The best trial's, and the best hand step's beside it."""
+    hand = next((other for other in ranked(study) if attrs.BASELINE in other.user_attrs), None)
+    lines: list[tuple[str, Sequence[float]]] = [
+        (f"trial {trial.number}", [record.val_accuracy for record in curve(trial)])
+    ]
+    if hand is not None and hand.number != trial.number:
+        name = f"best hand step, {hand.user_attrs[attrs.BASELINE]}"
+        lines.append((name, [record.val_accuracy for record in curve(hand)]))
+    return lines
+
+
+def _baseline_rows(study: optuna.Study) -> list[list[str]]:
+    stand, steps, kept = standings(study), {step.name: step for step in all_steps()}, ConfirmedRuns()
+    rows = []
+    for trial in baselines(study):
+        name = trial.user_attrs[attrs.BASELINE]
+        here = "over budget" if attrs.OVER_BUDGET in trial.user_attrs else "-"
+        if trial.number in stand:
+            here = percent(stand[trial.number].mean)
+        runs = kept.of_recipe(steps[name].digest) if name in steps else []
+        replayed = "-"
+        if runs:
+            replayed = f"{percent(statistics.mean(run.accuracies[-1] for run in runs))} (n = {len(runs)})"
+        reported = percent(trial.user_attrs.get(attrs.REPORTED))
+        rows.append([name, f"{trial.user_attrs[attrs.N_PARAMS]:,}", reported, here, replayed])
+    return rows
+
+
+def _environment(step: Step, sitting: dict[str, Any] | None, url: URL) -> list[tuple[str, str]]:
+    run = None if step.result is None else step.result.run
+    found = [("storage", shown(url))]
+    if run is not None:
+        threads = f"{run.threads} thread{'s' if run.threads > 1 else ''}"
+        found.append(("trained on", f"{run.device}, {threads}, {run.engine}, {run.precision}, seed {run.seed}"))
+    if sitting is not None:
+        found += [
+            ("began", sitting["began"]),
+            ("at a time", str(sitting["workers"])),
+            ("machine", f"{sitting['system']}, Python {sitting['python']}"),
+            ("versions", ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())),
+        ]
+    else:
+        found.append(("machine of this page", platform.platform(terse=True)))
+    return found
+
+
+def _errors(study: optuna.Study, url: URL, trial: FrozenTrial, step: Step, source: DataSource) -> Errors | str:
+    """What the best network gets wrong on the validation images; else why that cannot be said."""
+    weights = Artifacts(artifact_folder(url)).find(study, trial, WEIGHTS)
+    if weights is None:
+        return "The weights of the best network are not kept here, so its errors are not known."
+    try:
+        resolved = resolve(step.dataset, source)
+        if resolved.instead_of_mnist is not None:
+            return f"Its errors are not known here: {resolved.instead_of_mnist}."
+        data = validation_data(resolved)
+    except DrillError as error:
+        return f"Its errors are not known here: {error}."
+    return errors_of(unpacked(weights, step.model), data)
+
+
+@torch.no_grad()
+def errors_of(net: torch.nn.Module, data: ResidentData) -> Errors:
+    """What a network gets wrong on the held-out images."""
+    images, labels = data.held_out.pixels, data.held_out.labels
+    parts = (net(data.normalise(part.float())) for part in torch.split(images, 1000))
+    said = torch.cat([part.argmax(1) for part in parts])
+    n = int(labels.max()) + 1
+    within = said < n
+    confusion = torch.zeros(n, n, dtype=torch.int64)
+    confusion.index_put_((labels[within], said[within]), torch.ones(int(within.sum()), dtype=torch.int64), True)
+    wrong = torch.nonzero(said != labels).flatten()
+    digits = [Digit(int(labels[i]), int(said[i]), _address(images[i, 0])) for i in wrong[:MAX_DIGITS].tolist()]
+    shown_here = f"; the first {MAX_DIGITS} are shown" if len(wrong) > MAX_DIGITS else ""
+    right = percent(1 - len(wrong) / len(labels))
+    line = f"{len(wrong)} of {len(labels):,} validation images are wrong ({right} right){shown_here}."
+    return Errors(line, tuple(range(n)), confusion.tolist(), digits)
+
+
+def _address(pixels: torch.Tensor) -> str:
+    return "data:image/png;base64," + base64.b64encode(digit_png(pixels.tolist())).decode()
