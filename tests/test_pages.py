@@ -1,0 +1,176 @@
+"""What people look at: the report, the dashboard's notes, files and figures; both in a real browser."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard._note import get_note_from_system_attrs
+
+from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
+from search.figures import FIGURES
+from search.reading import open_to_read
+from search.series import curve_lines, epochs_spent, importance, sizes
+from tests.command_line import Run
+
+ROOT = Path(__file__).parent.parent
+NAME = "seen <b>&"
+WORDS = ("--trials", "4", "--epochs", "2", "--budget", "9000", "--workers", "1", "--no-starts", "--study", NAME)
+HAND = ("--baselines", "e-codes/4", "--baselines", "a-runs/1")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def searched(run: Run) -> Path:
+    """The folder of a small search with two hand steps, one of them over the budget."""
+    code, _, error = run(*WORDS, *HAND, "-q")
+    assert code == 0, error
+    return Path.cwd()
+
+
+def _note(study: optuna.Study, trial: int | None) -> str:
+    found = study._storage.get_study_system_attrs(study._study_id)
+    number = None if trial is None else study.trials[trial]._trial_id
+    return str(get_note_from_system_attrs(found, number)["body"])
+
+
+@pytest.mark.slow
+def test_notes_files_and_figures(searched: Path) -> None:
+    with open_to_read(None, NAME) as study:
+        note = _note(study, None)
+        assert "at most 9,000 parameters" in note
+        assert "drill-search --trials 4" in note
+        assert "no verdict yet" in note
+        for trial in study.trials:
+            names = {meta.filename for meta in get_all_artifact_meta(trial, storage=study._storage)}
+            text = _note(study, trial.number)
+            if trial.user_attrs.get("baseline") == "a-runs 1":
+                assert names == set()
+                assert "Over the budget: recorded, not trained" in text
+                assert "Reported: train 99.35%, test 99.02%" in text
+                continue
+            assert names >= {STEP_FILE, CURVE_PICTURE}
+            assert (WEIGHTS in names) == (trial.state == optuna.trial.TrialState.COMPLETE)
+            assert "| layer | kernel |" in text
+            assert f"{trial.user_attrs['n_params']:,} parameters" in text
+        attrs = study._storage.get_study_system_attrs(study._study_id)
+        assert all(any(f"plot_data:{name}:" in key for key in attrs) for name in FIGURES)
+        assert {size.number for size in sizes(study)} <= {line.number for line in curve_lines(study)}
+        assert sum(one.trained + one.saved for one in epochs_spent(study)) == 4 * 2
+        assert importance(study) == []
+
+
+@pytest.mark.slow
+def test_the_report_says_whether_the_target_holds(run: Run, searched: Path) -> None:
+    code, text, error = run("report", "--study", NAME)
+    assert code == 0, error
+    (file,) = Path("studies").glob("*.html")
+    assert str(file) in text
+    page = file.read_text()
+    assert len(page) < 3_000_000
+    assert "target of 99.40% does not hold (validation images)" in page
+    assert "The best of 4 networks has" in page
+    assert "It has no verdict on the test set yet" in page
+    assert "validation images are wrong" in page
+    assert "<b>&amp;" not in page
+    assert "seen &lt;b&gt;&amp;" in page
+    assert not re.search(r"<script|<link|@import|url\(|(src|href)=.https?:", page)
+
+    shutil.rmtree("studies/artifacts")
+    assert run("report", "--study", NAME, "--out", "page.html")[0] == 0
+    assert "weights of the best network are not kept here" in Path("page.html").read_text()
+
+
+def test_a_report_needs_a_complete_trial(run: Run) -> None:
+    code, _, error = run("report")
+    assert code == 2
+    assert "there is no study database" in error
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page of headless Chromium; what it complains of is collected in `page.complaints`."""
+    if BROWSER is None:
+        pytest.skip("no Chromium is installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1300, "height": 1000})
+        opened.complaints = []
+        opened.requests = []
+        opened.on("console", lambda m: opened.complaints.append(m.text) if m.type == "error" else None)
+        opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.on("request", lambda request: opened.requests.append(request.url))
+        yield opened
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1300])
+def test_the_report_in_a_browser(run: Run, searched: Path, page: Any, width: int) -> None:
+    assert run("report", "--study", NAME, "--out", "page.html")[0] == 0
+    page.set_viewport_size({"width": width, "height": 900})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto((searched / "page.html").as_uri())
+        assert page.locator("svg").count() >= 3
+        assert page.locator(".digit img").count() > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ink, paper = page.evaluate(
+            "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        )
+        assert ink != paper
+    assert page.complaints == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
+    port = _free_port()
+    command = [sys.executable, "-m", "search", "dashboard", "--study", NAME, "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(
+        command, cwd=searched, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None
+            time.sleep(0.2)
+        base = f"http://127.0.0.1:{port}/dashboard/studies/1"
+        page.goto(base)
+        for title in ("Accuracy against parameters", "Learning curves", "Epochs trained and saved"):
+            page.get_by_text(title).first.wait_for(timeout=60_000)
+        page.goto(f"{base}/note")
+        page.get_by_text("drill-search export").first.wait_for(timeout=60_000)
+        page.goto(f"{base}/trials?numbers=1")
+        page.get_by_text(STEP_FILE).first.wait_for(timeout=60_000)
+        page.get_by_text("global average pool").first.wait_for()
+        picture = page.locator("img[src*='artifacts']").first
+        picture.wait_for()
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+        assert page.complaints == []
+        studies = json.loads(page.request.get(f"http://127.0.0.1:{port}/api/studies").text())
+        assert studies["study_summaries"][0]["study_name"] == NAME
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
