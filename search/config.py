@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.datasets import DatasetName
-from search.names import ObjectiveName, PrunerName, SamplerName
+from search.names import ObjectiveName, PrunerName, SamplerName, TrackerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
 
@@ -65,6 +65,7 @@ class SearchConfig:
         study: Name of the study, or None for one that says data set, budget and space.
         out: The step file to write at the end, or None for one named as the study.
         own_skeletons: Names of those skeletons that are the user's.
+        trackers: Which trackers are told of each trial.
         command: The words that were typed, without passwords; kept in the study.
     """
 
@@ -90,3 +91,4 @@ class SearchConfig:
     out: Path | None = None
     own_skeletons: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    trackers: tuple[TrackerName, ...] = ()

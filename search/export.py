@@ -217,17 +217,18 @@ def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = No
 
 
 def trial_step(
-    trial: optuna.Trial,
+    study_name: str,
+    trial: optuna.Trial | FrozenTrial,
     records: Sequence[EpochRecord],
     where: Environment,
     settings: StudySettings,
     space: DrillSpace,
 ) -> Step:
-    """A trial that is about to end as a step, without an analysis: what comes after it is not known yet."""
+    """A trial that is about to end, or has ended, as a step without an analysis: more may come after it."""
     recipe = space.decode(trial.params, epochs=trial.user_attrs[attrs.EPOCHS])
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     return Step(
-        name=f"{trial.study.study_name}, trial {trial.number}",
+        name=f"{study_name}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
         target=_highest(settings, settings.max_params),

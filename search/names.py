@@ -16,6 +16,9 @@ OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 FormatName = Literal["yaml", "python", "notebook", "onnx", "weights", "torch"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
+TrackerName = Literal["mlflow", "tensorboard"]
+TRACKER_NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
+
 DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)
 ENGINE_OPTIONS: tuple[EngineOption, ...] = get_args(EngineOption)
 PRECISION_OPTIONS: tuple[PrecisionOption, ...] = get_args(PrecisionOption)

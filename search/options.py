@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from search.names import (
     PRECISION_OPTIONS,
     PRUNER_NAMES,
     SAMPLER_NAMES,
+    TRACKER_NAMES,
+    TrackerName,
 )
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
@@ -80,6 +83,7 @@ def search_config(
     storage: str | None = None,
     study: str | None = None,
     out: Path | None = None,
+    trackers: Sequence[str] | None = None,
 ) -> SearchConfig:
     """The settings of a search, from what was typed.
 
@@ -119,6 +123,7 @@ def search_config(
         storage=storage,
         study=study,
         out=out,
+        trackers=_trackers(trackers or ()),
         # The user's own come last.
         own_skeletons=tuple(skeleton.name for skeleton in loaded[len(loaded) - len(skeletons) :]),
     )
@@ -126,6 +131,19 @@ def search_config(
         _check_pareto(config)
     check_budget(config.skeletons, config.budget, dataset_facts(name).num_classes)
     return config
+
+
+def _trackers(names: Sequence[str]) -> tuple[TrackerName, ...]:
+    """Trackers whose libraries are installed under the same names.
+
+    Raises:
+        DrillError: There is no such tracker, or its library is missing.
+    """
+    found = tuple(one_of("--tracker", name, TRACKER_NAMES) for name in dict.fromkeys(names))
+    for name in found:
+        if find_spec(name) is None:
+            raise DrillError(f"--tracker {name} needs a library: pip install 'drill-search[{name}]'")
+    return found
 
 
 def _check_pareto(config: SearchConfig) -> None:

@@ -48,7 +48,7 @@ class Publisher:
         """Keeps the files of a trial that is about to end: its step, its curve, its weights."""
         from search.charts import curve_chart, png
 
-        step = trial_step(trial, records, where, self._settings, self._space)
+        step = trial_step(self._study.study_name, trial, records, where, self._settings, self._space)
         files = {
             STEP_FILE: dump_step(step, SCHEMA_FILE).encode(),
             CURVE_PICTURE: png(curve_chart(records, self._settings.target)),

@@ -33,6 +33,7 @@ from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.sittings import keep_sitting
 from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
 from search.study import StudySettings, open_study, settings_of, study_name
+from search.trackers import Trackers
 from search.workers import Executor, open_executor
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
@@ -179,8 +180,12 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:
             publisher = Publisher(study, url, display.notice)
-            watcher = _Watchers(display, publisher)
-            finished = run_trials(_job(config, opened, publisher), executor, watcher, should_stop)
+            trackers = Trackers(config.trackers, study, display.notice)
+            watcher = _Watchers(display, publisher, trackers)
+            try:
+                finished = run_trials(_job(config, opened, publisher), executor, watcher, should_stop)
+            finally:
+                trackers.close()
             if finished and tally(study).trained >= config.trials:
                 stage = _Stage(config, opened, executor, display, should_stop)
                 try:
@@ -242,23 +247,29 @@ def _again(config: SearchConfig) -> int:
 
 @dataclass(frozen=True)
 class _Watchers:
-    """Tells the display of everything; after each trial the dashboard is brought up to date."""
+    """Tells display and trackers of everything; after each trial the dashboard is brought up to date."""
 
     display: Display
     publisher: Publisher
+    trackers: Trackers
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         self.display.started(trial, n_params, epochs)
+        self.trackers.started(trial)
 
     def epoch(self, number: int, record: EpochRecord) -> None:
         self.display.epoch(number, record)
+        self.trackers.epoch(number, record)
 
     def ended(self, trial: FrozenTrial) -> None:
         self.display.ended(trial)
+        self.trackers.ended(trial)
         self.publisher.refresh()
 
     def lost(self, trial: FrozenTrial | None, reason: str) -> None:
         self.display.lost(trial, reason)
+        if trial is not None:
+            self.trackers.ended(trial)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
-from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES
+from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
 from search.screen import Screen
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ SearchStorage = Annotated[
 ]
 SearchStudy = Annotated[
     str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
+]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option("--tracker", help=f"{' or '.join(TRACKER_NAMES)}: each trial is a run of it, too; repeatable."),
 ]
 StepFile = Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")]
 
@@ -100,6 +104,7 @@ def search(
     storage: SearchStorage = None,
     study: SearchStudy = None,
     out: StepFile = None,
+    trackers: Trackers = None,
     config: Config = None,
     json: Json = False,
     quiet: Quiet = False,
