@@ -1,8 +1,8 @@
 """The commands of the documentation run as they stand, and the site builds without a warning.
 
 A page's fenced blocks are taken in their order, in an empty folder: `sh` (and `sh setup`) is run, `yaml` or `toml`
-with `file=NAME` is written there, `python run` is run. Indented blocks are for reading: they take long, or need what
-is not here.
+with `file=NAME` is written there, `python run` is run. Indented blocks are for reading: they take long, or need
+what is not here.
 """
 
 import os
