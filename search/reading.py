@@ -56,7 +56,7 @@ def serve_dashboard(
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import run_server
 
-    from search.publish import publish
+    from search.pages.publish import publish
 
     last = last_used()
     url = which_storage(storage)

@@ -25,8 +25,8 @@ from search.finalists import Rerun, default_finalists, evaluated, next_finalists
 from search.frontier import Candidate, smallest_that_holds
 from search.history import keep_finalists, ranked, tally
 from search.last_used import remember
+from search.pages.publish import Publisher
 from search.pruner import make_pruner
-from search.publish import Publisher
 from search.requeue import requeue_dead
 from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws

@@ -18,9 +18,9 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
-from search.figures import FIGURES
+from search.pages.figures import FIGURES
+from search.pages.series import curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
-from search.series import curve_lines, epochs_spent, importance, sizes
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent

@@ -86,8 +86,8 @@ def report(
 ) -> None:
     """Write one page on a study: an HTML file that needs nothing else, to be read, printed or sent."""
     from drill_models.resolve import DataSource
+    from search.pages.report import write_report
     from search.reading import open_to_read, which_storage
-    from search.report import write_report
 
     with open_to_read(storage, study) as opened:
         path = write_report(opened, which_storage(storage), DataSource(folder=data, offline=True), out)

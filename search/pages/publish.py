@@ -15,7 +15,7 @@ from drill_models.step import Step
 from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
 from search.export import trial_step
-from search.notes import put_note, study_note, trial_note
+from search.pages.notes import put_note, study_note, trial_note
 from search.study import read_settings, read_space
 
 SHARE = 0.01
@@ -46,7 +46,7 @@ class Publisher:
         self, trial: optuna.Trial, records: Sequence[EpochRecord], where: Environment, weights: bytes | None
     ) -> None:
         """Keeps the files of a trial that is about to end: its step, its curve, its weights."""
-        from search.charts import curve_chart, png
+        from search.pages.charts import curve_chart, png
 
         step = trial_step(self._study.study_name, trial, records, where, self._settings, self._space)
         files = {
@@ -65,7 +65,7 @@ class Publisher:
 
     def refresh(self, *, now: bool = False) -> None:
         """Writes the notes that are missing, the study's note and the figures; unless `now`, not too often."""
-        from search.figures import FIGURES
+        from search.pages.figures import FIGURES
 
         started = time.monotonic()
         if not now and started < self._next:

@@ -10,7 +10,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from drill_models.result import EpochRecord
-from search.series import Size, Spent
+from search.pages.series import Size, Spent
 
 BLUE, ORANGE, GREEN, GREY, RED = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a", "#d62728"
 PAGE_COLORS = {

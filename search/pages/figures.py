@@ -5,7 +5,7 @@ from collections.abc import Callable
 import optuna
 import plotly.graph_objects as go
 
-from search.series import CurveLine, Size, curve_lines, epochs_spent, importance, sizes
+from search.pages.series import CurveLine, Size, curve_lines, epochs_spent, importance, sizes
 from search.study import StudySettings, read_settings
 
 BLUE, ORANGE, GREEN, GREY, RED = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a", "#d62728"

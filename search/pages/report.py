@@ -30,11 +30,11 @@ from drill_models.weights import unpacked
 from drill_models.yaml_io import write_text
 from search import attrs
 from search.artifacts import WEIGHTS, Artifacts, artifact_folder
-from search.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
 from search.confirmed import ConfirmedRuns
 from search.export import chain, step_file, step_six
 from search.history import baselines, best, curve, front, has_two_values, ranked, standings, tally
-from search.series import epochs_spent, importance, sizes
+from search.pages.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
+from search.pages.series import epochs_spent, importance, sizes
 from search.sittings import sittings
 from search.storage import shown
 from search.study import kept_verdict, read_settings
@@ -85,7 +85,7 @@ def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | 
     """
     path = out if out is not None else step_file(study.study_name).with_suffix(".html")
     environment = Environment(
-        loader=PackageLoader("search", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("search.pages", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page = page_of(study, url, source)
     write_text(path, environment.get_template("report.html.jinja").render(page=page))
