@@ -5,6 +5,7 @@ with `file=NAME` is written there, `python run` is run. Indented blocks are for 
 what is not here.
 """
 
+import importlib
 import os
 import re
 import subprocess
@@ -55,6 +56,14 @@ def test_pages_name_no_command_that_is_not_there() -> None:
     for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
         for word in re.findall(r"drill-search ([a-z]+)\b", page.read_text(encoding="utf-8")):
             assert word in known or word in ("finds", "is", "does", "had"), f"{page}: {word}"
+
+
+def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else: python docs/reference/generate.py"""
+    monkeypatch.syspath_prepend(str(DOCS / "reference"))
+    generate = importlib.import_module("generate")
+    for page in generate.PAGES:
+        assert (DOCS / "reference" / page).read_text(encoding="utf-8") == generate.text(page), page
 
 
 @pytest.mark.slow

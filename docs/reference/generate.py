@@ -1,10 +1,10 @@
-"""Writes the reference pages from the code, when the documentation is built."""
+"""Writes the reference pages from the code: `python docs/reference/generate.py`. A test holds them current."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import mkdocs_gen_files
 import typer
 
 from drill_models.step_io import schema_text
@@ -116,6 +116,14 @@ def python() -> Iterator[str]:
         yield f"::: {name}\n"
 
 
-for page, lines in (("commands.md", commands()), ("step-file.md", step_file()), ("python.md", python())):
-    with mkdocs_gen_files.open(f"reference/{page}", "w") as file:
-        file.write("\n".join(lines))
+PAGES = {"commands.md": commands, "step-file.md": step_file, "python.md": python}
+
+
+def text(page: str) -> str:
+    """A page's text."""
+    return "\n".join(PAGES[page]()).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (Path(__file__).parent / name).write_text(text(name), encoding="utf-8")

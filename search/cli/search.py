@@ -91,7 +91,7 @@ def search(
         int | None,
         typer.Option(
             min=0,
-            help="So many of the best train again. Default: a twentieth of the trials, up to 5; 0 if that is 1.",
+            help="So many of the best train again. Default: a twentieth of the trials, 2 to 5, or none.",
         ),
     ] = None,
     finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
