@@ -1,6 +1,7 @@
 """Notes of a study and its trials, as Markdown: what optuna-dashboard shows beside the numbers."""
 
 import shlex
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -18,17 +19,19 @@ from search.tables import percent
 from spaces.drill import DrillSpace
 
 
-def put_note(study: optuna.Study, text: str, trial: FrozenTrial | None = None) -> None:
-    """Writes a study's note, or a trial's, unless it says this already.
+def put_notes(study: optuna.Study, notes: Sequence[tuple[FrozenTrial | None, str]]) -> None:
+    """Writes notes of trials, and of the study where there is no trial, unless they say this already.
 
-    `optuna_dashboard.save_note` takes no finished trial; so what it calls is called here, and nowhere else.
+    `optuna_dashboard.save_note` takes no finished trial and reads the whole study for each note; so what it calls is
+    called here, and nowhere else.
     """
     storage, study_id = study._storage, study._study_id
-    trial_id = None if trial is None else trial._trial_id
     present = storage.get_study_system_attrs(study_id)
-    if get_note_from_system_attrs(present, trial_id)["body"] != text:
-        version = present.get(note_ver_key(trial_id), 0) + 1
-        save_note_with_version(storage, study_id, trial_id, version, text)
+    for trial, text in notes:
+        trial_id = None if trial is None else trial._trial_id
+        if get_note_from_system_attrs(present, trial_id)["body"] != text:
+            version = present.get(note_ver_key(trial_id), 0) + 1
+            save_note_with_version(storage, study_id, trial_id, version, text)
 
 
 def study_note(study: optuna.Study) -> str:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import optuna
-from optuna.trial import FrozenTrial
 from optuna_dashboard import save_plotly_graph_object
 from sqlalchemy.engine import URL
 
@@ -15,7 +14,7 @@ from drill_models.step import Step
 from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
 from search.export import trial_step
-from search.pages.notes import put_note, study_note, trial_note
+from search.pages.notes import put_notes, study_note, trial_note
 from search.study import read_settings, read_space
 
 SHARE = 0.01
@@ -70,18 +69,18 @@ class Publisher:
         started = time.monotonic()
         if not now and started < self._next:
             return
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and trial.number not in self._noted:
-                self._note(trial)
-        put_note(self._study, study_note(self._study))
+        new = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and trial.number not in self._noted
+        ]
+        notes = [(trial, trial_note(self._study, trial, self._space, self._hand)) for trial in new]
+        put_notes(self._study, [(None, study_note(self._study)), *notes])
+        self._noted |= {trial.number for trial in new}
         for name, draw in FIGURES.items():
             save_plotly_graph_object(self._study, draw(self._study), graph_object_id=name)
         ended = time.monotonic()
         self._next = ended + (ended - started) / SHARE
-
-    def _note(self, trial: FrozenTrial) -> None:
-        put_note(self._study, trial_note(self._study, trial, self._space, self._hand), trial)
-        self._noted.add(trial.number)
 
 
 def publish(study: optuna.Study, url: URL) -> None:
