@@ -22,8 +22,8 @@ from spaces.drill import DrillSpace
 def put_notes(study: optuna.Study, notes: Sequence[tuple[FrozenTrial | None, str]]) -> None:
     """Writes notes of trials, and of the study where there is no trial, unless they say this already.
 
-    `optuna_dashboard.save_note` takes no finished trial and reads the whole study for each note; so what it calls is
-    called here, and nowhere else.
+    `optuna_dashboard.save_note` takes no finished trial and reads the whole study for each note; so what it calls
+    is called here, and nowhere else.
     """
     storage, study_id = study._storage, study._study_id
     present = storage.get_study_system_attrs(study_id)
