@@ -117,6 +117,8 @@ def _data(source: DataSource) -> Iterator[Finding]:
     others = f"; there are {', '.join(there)}" if there else ""
     found = f"no MNIST in {root}{others}: searches use 5,000 embedded digits"
     put = f"put torchvision's files into {root}/MNIST/raw, or name their folder by --data or DRILL_DATA"
+    if not _writable(root):
+        put = "put torchvision's files into MNIST/raw of any folder, and name that by --data or DRILL_DATA"
     if source.offline:
         yield Finding(what="data", state="missing", found=f"{found}, and downloads are off", remedy=put)
         return
