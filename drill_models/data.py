@@ -22,6 +22,9 @@ SPLIT_SEED = 0
 VALIDATION_SHARE = 6
 """One in so many training images validates: 10,000 of MNIST's 60,000."""
 
+MNIST_STATISTICS = (0.1307, 0.3081)
+"""Mean and deviation of the pixels of all 60,000, as every published step uses them."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -120,7 +123,7 @@ def stratified_split(labels: Tensor, n_held_out: int) -> tuple[Tensor, Tensor]:
 
 def _resident(resolved: Resolved, whole: Images, train: Images, held_out: Images) -> ResidentData:
     if resolved.facts.name in ("mnist", "mnist-5k"):
-        mean, std = 0.1307, 0.3081  # of all 60,000, as every published step uses them
+        mean, std = MNIST_STATISTICS
     else:
         # From the 256 counts, because the pixels of EMNIST as floats would take gigabytes.
         counts = torch.bincount(whole.pixels.flatten(), minlength=256).double()

@@ -71,7 +71,7 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     Raises:
         StepError: The file cannot be read, is not YAML, or is not what `model` allows.
     """
-    text = json.dumps(read_mapping(path), allow_nan=True)
+    _, text = _read_mapping(path)
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -84,6 +84,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         StepError: The file cannot be read, is not YAML, or holds something else.
     """
+    return _read_mapping(path)[0]
+
+
+def _read_mapping(path: Path) -> tuple[dict[str, Any], str]:
+    """The mapping of a YAML file, and the same as JSON, which only plain values have."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -94,14 +99,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         _check_events(content)
         data = yaml.load(content, Loader=_StrictLoader)
-        json.dumps(data, allow_nan=True)
+        text = json.dumps(data, allow_nan=True)
     except yaml.YAMLError as error:
         raise StepError(f"{path}: is not readable YAML: {_one_line(error)}") from error
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise StepError(f"{path}: holds something that is neither text, number, list nor mapping") from error
     if not isinstance(data, dict):
         raise StepError(f"{path}: must be a mapping of keys to values, got {_shown(data)}")
-    return data
+    return data, text
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from drill_models.errors import DrillError, StudyError
 from drill_models.result import EpochRecord, Result
 from drill_models.run import recorded_run, with_verdict
 from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
-from drill_models.step_io import load_step, save_step
+from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
 from search.history import (
@@ -216,18 +216,18 @@ def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = No
     )
 
 
-def trial_step(
+def trial_yaml(
     study_name: str,
     trial: optuna.Trial | FrozenTrial,
     records: Sequence[EpochRecord],
     where: Environment,
     settings: StudySettings,
     space: DrillSpace,
-) -> Step:
-    """A trial that is about to end, or has ended, as a step without an analysis: more may come after it."""
+) -> str:
+    """A trial that is about to end, or has ended, as a step file without an analysis: more may come after it."""
     recipe = space.decode(trial.params, epochs=trial.user_attrs[attrs.EPOCHS])
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
-    return Step(
+    step = Step(
         name=f"{study_name}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
@@ -236,6 +236,7 @@ def trial_step(
         training=recipe.training,
         result=Result(n_params=count(recipe.model).n_params, run=run),
     )
+    return dump_step(step, SCHEMA_FILE)
 
 
 def _analysis(

@@ -51,17 +51,19 @@ def next_finalists(study: optuna.Study, top: int, seeds: int) -> list[FrozenTria
     Where every size is sought, those of the front, and then those that come onto it because others lost what was
     luck, until all of it has several seeds, or so many trials have.
     """
+    done = {trial.number for trial in evaluated(study, seeds)}
     if not has_two_values(study):
         best = sorted(feasible(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
-        return [trial for trial in best if left_to_train(study, [trial], seeds)]
-    done = evaluated(study, seeds)
-    waiting = [trial for trial in front_so_far(study) if trial.number not in {other.number for other in done}]
+        return [trial for trial in best if trial.number not in done]
+    waiting = [trial for trial in front_so_far(study) if trial.number not in done]
     return sorted(waiting, key=accuracy_of, reverse=True)[: max(0, top - len(done))]
 
 
 def evaluated(study: optuna.Study, seeds: int) -> list[FrozenTrial]:
     """The trials that were trained with so many other seeds."""
-    return [trial for trial in feasible(study) if not left_to_train(study, [trial], seeds)]
+    trials = feasible(study)
+    missing = {trial.number for trial, _ in left_to_train(study, trials, seeds)}
+    return [trial for trial in trials if trial.number not in missing]
 
 
 def other_seeds(trial: FrozenTrial, n: int) -> tuple[int, ...]:

@@ -178,6 +178,11 @@ def _front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTri
     return found
 
 
+def name_of(trial: FrozenTrial) -> str:
+    """The hand step or starting point that a trial is, or empty."""
+    return str(trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START) or "")
+
+
 def baselines(study: optuna.Study) -> list[FrozenTrial]:
     """The hand steps of a study, as they were queued, without interrupted attempts."""
     return [

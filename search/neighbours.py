@@ -15,6 +15,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.wrapping import WrappingSampler
+
 Params = dict[str, Any]
 
 PARENTS = 5
@@ -25,7 +27,7 @@ STEP = 0.12
 """Standard deviation of a change, of a dimension's range (in logarithms where it has them)."""
 
 
-class NeighbourSampler(BaseSampler):
+class NeighbourSampler(WrappingSampler):
     """Every second trial is a neighbour of one of the best; the others are the wrapped sampler's.
 
     Args:
@@ -35,14 +37,14 @@ class NeighbourSampler(BaseSampler):
     """
 
     def __init__(self, base: BaseSampler, distributions: Mapping[str, BaseDistribution], *, seed: int) -> None:
-        self._base = base
+        super().__init__(base)
         self._distributions = distributions
         self._rng = random.Random(seed)
 
     def reseed_rng(self) -> None:
         """Reseeds both."""
         self._rng.seed()
-        self._base.reseed_rng()
+        super().reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All dimensions where the trial is a neighbour, else the wrapped sampler's."""
@@ -72,22 +74,6 @@ class NeighbourSampler(BaseSampler):
         ]
         sign = -1 if study.direction.name == "MAXIMIZE" else 1
         return sorted(complete, key=lambda other: (sign * other.values[0], other.number))[:PARENTS]
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """By the wrapped sampler."""
-        return self._base.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Passed on."""
-        self._base.before_trial(study, trial)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Passed on."""
-        self._base.after_trial(study, trial, state, values)
 
 
 def neighbour(point: Mapping[str, Any], dimensions: Mapping[str, BaseDistribution], rng: random.Random) -> Params:

@@ -9,10 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.backend import Environment
 from drill_models.result import EpochRecord
-from drill_models.step_io import SCHEMA_FILE, dump_step
 from search import attrs
 from search.artifacts import STEP_FILE
-from search.export import trial_step
+from search.export import trial_yaml
 from search.history import accuracy_of, curve
 from search.names import TrackerName
 from search.study import read_settings, read_space
@@ -124,6 +123,7 @@ class Trackers:
     def __init__(self, names: Sequence[TrackerName], study: optuna.Study, say: Callable[[str], None]) -> None:
         self._say = say
         self._study = study
+        self._settings, self._space = read_settings(study), read_space(study)
         self._all: dict[str, Tracker] = {}
         for name in names:
             try:
@@ -153,8 +153,7 @@ class Trackers:
         if not records:
             return None
         where = Environment(**trial.user_attrs[attrs.ENVIRONMENT])
-        settings, space = read_settings(self._study), read_space(self._study)
-        return dump_step(trial_step(self._study.study_name, trial, records, where, settings, space), SCHEMA_FILE)
+        return trial_yaml(self._study.study_name, trial, records, where, self._settings, self._space)
 
     def _tell(self, tell: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._all.items()):

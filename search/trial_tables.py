@@ -16,6 +16,7 @@ from search.history import (
     curve,
     figures,
     front,
+    name_of,
     point_of,
     ranked,
     standings,
@@ -105,8 +106,8 @@ def _cells(trial: FrozenTrial, space: DrillSpace, stand: Mapping[int, Standing])
 
 def trial_name(trial: FrozenTrial) -> str:
     """A trial's number, with the hand step or starting point that it is."""
-    name = trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START)
-    return f"{trial.number}" if name is None else f"{trial.number} ({name})"
+    name = name_of(trial)
+    return f"{trial.number} ({name})" if name else f"{trial.number}"
 
 
 def _value(trial: FrozenTrial) -> str:

@@ -1,6 +1,6 @@
 """Small searches for tests: a study in memory, a few hundred digits, one epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -10,13 +10,14 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.result import EpochRecord
 from drill_models.train import train
+from search import attrs
 from search.runner import Job, Watcher, run_trials
 from search.sampler import BudgetSampler, base_sampler
 from search.tasks import Trainer
 from search.workers import InProcess
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
-from tests.spaces_for_tests import SPACE
+from tests.spaces_for_tests import SPACE, random_points
 
 BUDGET = Budget(max_params=1_500)
 
@@ -26,6 +27,21 @@ def record(epoch: int, accuracy: float = 0.5) -> EpochRecord:
     return EpochRecord(
         epoch=epoch, lr=0.1, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=accuracy, seconds=0.0
     )
+
+
+def made_study(values: Sequence[tuple[int, float]]) -> optuna.Study:
+    """A study of accuracy against parameters: a complete trial for each number of them and its accuracy."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number, (n_params, accuracy) in enumerate(values):
+        study.add_trial(
+            optuna.create_trial(
+                values=[accuracy, n_params],
+                params=random_points(1)[0],
+                distributions=dict(SPACE.distributions),
+                user_attrs={attrs.N_PARAMS: n_params, attrs.SEED: number, attrs.EPOCHS: 1},
+            )
+        )
+    return study
 
 
 @dataclass

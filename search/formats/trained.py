@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from drill_models.count import count
+from drill_models.data import MNIST_STATISTICS
 from drill_models.errors import DrillError
 from drill_models.step import Step
 from drill_models.weights import packed
-from search.formats.code import MNIST_STATISTICS
 
 TrainedFormat = Literal["weights", "onnx", "torch"]
 

@@ -47,8 +47,8 @@ def size_figure(study: optuna.Study) -> go.Figure:
     return figure
 
 
-def _label(size: Size) -> str:
-    return f"trial {size.number}{f' ({size.name})' if size.name else ''}"
+def _label(one: Size | CurveLine) -> str:
+    return f"trial {one.number}{f' ({one.name})' if one.name else ''}"
 
 
 def _mark(figure: go.Figure, settings: StudySettings) -> None:
@@ -71,7 +71,7 @@ def curve_figure(study: optuna.Study) -> go.Figure:
             name=name,
             legendgroup=name,
             showlegend=name not in shown,
-            text=_curve_label(line),
+            text=_label(line),
             line={"color": color, "width": 1},
             marker={"size": 4},
             opacity=0.7,
@@ -82,10 +82,6 @@ def curve_figure(study: optuna.Study) -> go.Figure:
         top = max(line.accuracies[-1] for line in lines)
         figure.update_yaxes(range=[100 * top - ROOM, min(100, 100 * top + ROOM / 4)])
     return figure
-
-
-def _curve_label(line: CurveLine) -> str:
-    return f"trial {line.number}{f' ({line.name})' if line.name else ''}"
 
 
 def epochs_figure(study: optuna.Study) -> go.Figure:

@@ -12,7 +12,7 @@ from drill_models.result import Verdict
 from drill_models.step import Step
 from search import attrs
 from search.export import chain
-from search.history import accuracy_of, curve, has_two_values, point_of, ranked, standings, tally
+from search.history import accuracy_of, curve, has_two_values, name_of, point_of, ranked, standings, tally
 from search.sittings import sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent
@@ -77,8 +77,8 @@ def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand:
     """
     model = space.model(point_of(trial))
     counted = count(model)
-    name = trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START)
-    title = f"trial {trial.number}" + ("" if name is None else f": {name}")
+    name = name_of(trial)
+    title = f"trial {trial.number}" + (f": {name}" if name else "")
     lines = [f"# {title}", f"`{chain(model)}`, {counted.n_params:,} parameters. {_outcome(trial)}"]
     verdict = kept_verdict(study, trial.number)
     if verdict is not None:

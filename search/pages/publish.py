@@ -11,9 +11,8 @@ from drill_models.backend import Environment
 from drill_models.hand_steps import all_steps
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
-from search.export import trial_step
+from search.export import trial_yaml
 from search.pages.notes import put_notes, study_note, trial_note
 from search.study import read_settings, read_space
 
@@ -47,9 +46,9 @@ class Publisher:
         """Keeps the files of a trial that is about to end: its step, its curve, its weights."""
         from search.pages.charts import curve_chart, png
 
-        step = trial_step(self._study.study_name, trial, records, where, self._settings, self._space)
+        step = trial_yaml(self._study.study_name, trial, records, where, self._settings, self._space)
         files = {
-            STEP_FILE: dump_step(step, SCHEMA_FILE).encode(),
+            STEP_FILE: step.encode(),
             CURVE_PICTURE: png(curve_chart(records, self._settings.target)),
         }
         if weights is not None:

@@ -10,7 +10,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attrs
-from search.history import accuracy_of, complete_trials, figures, front, ranked, standings
+from search.history import accuracy_of, complete_trials, figures, front, name_of, ranked, standings
 
 Kind = Literal["trial", "hand step", "starting point"]
 
@@ -48,11 +48,6 @@ def kind_of(trial: FrozenTrial) -> Kind:
     return "starting point" if attrs.START in trial.user_attrs else "trial"
 
 
-def name_of(trial: FrozenTrial) -> str:
-    """The hand step or starting point that a trial is, or empty."""
-    return str(trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START) or "")
-
-
 def sizes(study: optuna.Study) -> list[Size]:
     """Accuracy against parameters, of the complete trials."""
     stand = standings(study)
@@ -77,7 +72,7 @@ class CurveLine:
     number: int
     name: str
     kind: Kind
-    state: Literal["complete", "stopped early", "running"]
+    state: Literal["complete", "stopped early"]
     accuracies: tuple[float, ...]
 
 
@@ -94,10 +89,10 @@ def curve_lines(study: optuna.Study) -> list[CurveLine]:
             name=name_of(trial),
             kind=kind_of(trial),
             state="complete" if trial.state == TrialState.COMPLETE else "stopped early",
-            accuracies=tuple(figures(trial, "val_accuracy")),
+            accuracies=tuple(accuracies),
         )
         for trial in trials
-        if figures(trial, "val_accuracy")
+        if (accuracies := figures(trial, "val_accuracy"))
     ]
 
 
