@@ -74,6 +74,23 @@ def resolve(name: DatasetName, source: DataSource) -> Resolved:
     return Resolved(facts, source.root)
 
 
+def resolve_itself(name: DatasetName, source: DataSource, purpose: str) -> Resolved:
+    """Finds a data set's files, and lets nothing stand in for them.
+
+    Args:
+        name: Which.
+        source: Where it is looked for.
+        purpose: What needs it.
+
+    Raises:
+        DataError: It is not to be had.
+    """
+    resolved = resolve(name, source)
+    if resolved.facts.name != name:
+        raise DataError(f"{purpose} needs {name}: {resolved.instead_of_mnist}")
+    return resolved
+
+
 def raw_folder(facts: DatasetFacts, root: Path) -> Path:
     """The folder that holds a data set's idx files, in torchvision's layout."""
     return root / (facts.folder or "") / "raw"

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from drill_models.backend import Backend
 from drill_models.data import full_data
-from drill_models.datasets import DatasetName
 from drill_models.device import default_workers
-from drill_models.errors import DrillError
 from drill_models.networks import environment
-from drill_models.resolve import DataSource, Resolved, resolve
+from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import with_verdict
 from drill_models.step import Step
@@ -83,7 +81,8 @@ def confirm(
         DrillError: Data are not to be had, or a run failed.
         Interrupted: `should_stop` said yes; what had ended is kept.
     """
-    found = [_resolved(name, source) for name in dict.fromkeys(step.dataset for step in steps)]
+    names = dict.fromkeys(step.dataset for step in steps)
+    found = [resolve_itself(name, source, f"a verdict on {name}") for name in names]
     keys = [key_of(step, environment(step.model, backend)) for step in steps]
     confirmed: dict[int, Confirmed] = {}
     for resolved in found:
@@ -109,14 +108,6 @@ def confirm(
             runs = [run for seed in seeds if (run := kept.find(keys[i], seed)) is not None]
             confirmed[i] = _confirmed(steps[i], runs, len(data.held_out))
     return tuple(confirmed[i] for i in range(len(steps)))
-
-
-def _resolved(name: DatasetName, source: DataSource) -> Resolved:
-    """A data set; the digits that stand in for MNIST in a search would make no verdict on it."""
-    resolved = resolve(name, source)
-    if resolved.facts.name != name:
-        raise DrillError(f"a verdict on {name} needs {name}: {resolved.instead_of_mnist}")
-    return resolved
 
 
 def _train(

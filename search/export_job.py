@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
-from drill_models.resolve import DataSource, resolve
+from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import load
 from drill_models.step import Step
@@ -131,10 +131,8 @@ def _train_again(job: ExportJob, step: Step) -> bytes:
     full = run is not None and run.held_out == "test"
     training = job.training
     backend = resolve_backend(training.device, training.engine, training.precision)
-    data = load(
-        resolve(step.dataset, DataSource(folder=training.data, offline=training.offline, say=job.screen.notice)),
-        full=full,
-    )
+    source = DataSource(folder=training.data, offline=training.offline, say=job.screen.notice)
+    data = load(resolve_itself(step.dataset, source, f"training {step.name} again"), full=full)
     job.screen.notice(f"no weights of it are kept here; training it again with seed {seed}")
 
     def on_epoch(task: Task, record: EpochRecord) -> None:

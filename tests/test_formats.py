@@ -207,6 +207,14 @@ def test_mistakes_in_exporting(run: Run, words: tuple[str, ...], message: str) -
     assert message in error
 
 
+def test_weights_are_not_trained_on_other_data(run: Run) -> None:
+    """The embedded digits stand in for MNIST in a search; weights of a step on MNIST need MNIST."""
+    code, _, error = run("export", str(BEST[0]), "--format", "weights", "--out", "net.safetensors")
+    assert code == 2
+    assert "again needs mnist" in error
+    assert not Path("net.safetensors").exists()
+
+
 def test_weights_of_another_network_are_refused(searched: Step, run: Run) -> None:
     content = _exported(run, "--format", "weights").read_bytes()
     with pytest.raises(DrillError, match="no weights of this network"):
