@@ -17,8 +17,8 @@ from search import attrs
 from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import Tally, accuracy_of, ranked, tally
+from search.opened import Opened
 from search.screen import Screen
-from search.session import Opened
 from search.storage import shown
 from search.tables import epoch_line, percent, small_data_box
 from search.trial_tables import trial_name

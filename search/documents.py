@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from drill_models.count import count
 from search import attrs
 from search.confirm import Confirmed
-from search.export import chain
+from search.describe import chain
 from search.history import (
     Standing,
     accuracy_of,

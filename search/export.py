@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -15,10 +14,11 @@ from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError, StudyError
 from drill_models.result import EpochRecord, Result
 from drill_models.run import recorded_run, with_verdict
-from drill_models.step import ConvBlock, ModelConfig, PoolBlock, Recipe, Step, Target
+from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
 from search import attrs
 from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
+from search.describe import described
 from search.history import (
     accuracy_of,
     baselines,
@@ -266,7 +266,7 @@ def _analysis(
         if recipe == theirs:
             sentences.append(f"It is the hand step {name} itself.")
         else:
-            sentences.append(comparison_with(name, _said(recipe), _said(theirs)))
+            sentences.append(comparison_with(name, described(recipe), described(theirs)))
     elif baselines(study):
         sentences.append("No hand step of this study ran to its end.")
     sentences.append(fit_sentence(records, settings.target))
@@ -282,51 +282,3 @@ def _place(study: optuna.Study, trial: FrozenTrial) -> str:
         return "Best of its size and below,"
     place = next(i for i, other in enumerate(ranked(study), start=1) if other.number == trial.number)
     return "Best" if place == 1 else f"Number {place}"
-
-
-def _said(recipe: Recipe) -> dict[str, Any]:
-    """A recipe in a few words a line, to be compared with another."""
-    model, training = recipe.model, recipe.training
-    optimizer = training.optimizer.model_dump(exclude={"kind"})
-    schedule = training.schedule.model_dump(exclude={"kind"})
-    augment = training.augment
-    return {
-        "blocks": chain(model),
-        "order": next((_order(b) for b in model.blocks if isinstance(b, ConvBlock) and b.then), "bare"),
-        "head": "full-size convolution" if model.head.kind == "full_conv" else f"GAP, {model.head.classifier}",
-        "dropout": "none" if model.dropout is None else f"{model.dropout.rate} by {model.dropout.per}",
-        "batch size": training.batch_size,
-        "optimiser": f"{training.optimizer.kind} ({_pairs(optimizer)})",
-        "schedule": f"{training.schedule.kind} ({_pairs(schedule)})" if schedule else training.schedule.kind,
-        "augmentation": "none" if augment is None else _pairs(augment.model_dump(exclude={"fill"})),
-        "label smoothing": training.label_smoothing,
-        "decay of averaged weights": training.ema_decay,
-    }
-
-
-def _order(block: ConvBlock) -> str:
-    names = {"batch_norm": "BN", "relu": "ReLU"}
-    return "-".join(names[op] for op in block.then if op in names)
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
-
-
-def chain(model: ModelConfig) -> str:
-    """The blocks in one line: `16 10/1 P s24p+` is channels, other kernels, pool, separable, padded, residual."""
-    words = []
-    for block in model.blocks:
-        match block:
-            case PoolBlock():
-                words.append("P" if block.size == 2 else f"P{block.size}")
-            case ConvBlock():
-                kernel = f"/{block.kernel}" if block.kernel != 3 else ""
-                words.append(
-                    ("s" if block.separable else "")
-                    + str(block.channels)
-                    + kernel
-                    + ("p" if block.padding else "")
-                    + ("+" if block.residual else "")
-                )
-    return " ".join(words)

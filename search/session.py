@@ -1,40 +1,37 @@
 """One sitting of a search, from its settings to the exported step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.engine import URL
 
-from drill_models.backend import Backend
 from drill_models.data import validation_data
 from drill_models.device import default_workers, resolve_backend
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
-from drill_models.resolve import DataSource, Resolved, resolve
+from drill_models.resolve import DataSource, resolve
 from drill_models.result import EpochRecord
 from drill_models.starting_points import all_starts
 from drill_models.train import Interrupted
-from search.baselines import Seeded, seed_baselines, seed_starts
+from search.baselines import seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
-from search.finalists import Rerun, default_finalists, evaluated, next_finalists, train_again
-from search.frontier import Candidate, smallest_that_holds
-from search.history import keep_finalists, ranked, tally
+from search.finals import Finals, runs_at_once
+from search.history import ranked, tally
 from search.last_used import remember
+from search.opened import Display, Opened
 from search.pages.publish import Publisher
 from search.pruner import make_pruner
 from search.requeue import requeue_dead
-from search.runner import Job, Watcher, run_trials
+from search.runner import Job, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.sittings import keep_sitting
 from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
-from search.study import StudySettings, open_study, settings_of, study_name
+from search.study import open_study, settings_of, study_name
 from search.trackers import Trackers
-from search.workers import Executor, open_executor
+from search.workers import open_executor
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
 from spaces.drill import DrillSpace
@@ -43,57 +40,6 @@ from spaces.skeletons import check_budget
 START_SIZES = (1, 3, 9)
 """Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
 what is proposed for sizes from a ninth of it on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A study that is ready to run, for the display.
-
-    Attributes:
-        study: The study.
-        url: Its storage.
-        settings: What it was made with.
-        space: What its points mean.
-        seeded: What became of the hand steps just now.
-        started: Starting points that were queued just now.
-        requeued: Trials that a dead process had left running, by number.
-        already: Networks trained in earlier sittings.
-        backend: What trains trials.
-        workers: How many at a time.
-    """
-
-    study: optuna.Study
-    url: URL
-    settings: StudySettings
-    space: DrillSpace
-    seeded: Seeded
-    started: tuple[str, ...]
-    requeued: list[int]
-    already: int
-    backend: Backend
-    workers: int
-
-
-class Display(Watcher, Protocol):
-    """Shows a sitting."""
-
-    def notice(self, line: str) -> None:
-        """One line, at once."""
-
-    def data_found(self, resolved: Resolved) -> None:
-        """Which data set is used."""
-
-    def opened(self, opened: Opened) -> None:
-        """The study is there; trials follow."""
-
-    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
-        """The best trials are now trained again, with so many other seeds."""
-
-    def rerun(self, rerun: Rerun) -> None:
-        """One of them has been."""
-
-    def candidate(self, candidate: Candidate) -> None:
-        """A network was trained with several seeds, to see whether it holds the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +119,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             already=already,
             backend=backend,
             # More than there are networks to train would only take threads from the others.
-            workers=max(1, min(wanted, max(config.trials - already, _again(config)))),
+            workers=max(1, min(wanted, max(config.trials - already, runs_at_once(config)))),
         )
         keep_sitting(study, config, opened.backend, opened.workers)
         display.opened(opened)
@@ -187,12 +133,12 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
             finally:
                 trackers.close()
             if finished and tally(study).trained >= config.trials:
-                stage = _Stage(config, opened, executor, display, should_stop)
+                stage = Finals(config, opened, executor, display, should_stop)
                 try:
                     if config.hold_seeds:
                         held = stage.smallest()
                     else:
-                        stage.finals()
+                        stage.best()
                 except Interrupted:
                     finished = False
                 except DrillError as error:
@@ -231,20 +177,6 @@ def _start_budgets(config: SearchConfig) -> list[Budget]:
     return [replace(config.budget, max_params=max(1, config.budget.max_params // size)) for size in sizes]
 
 
-def _top(config: SearchConfig) -> int:
-    """How many trials are trained again."""
-    if not config.finalist_seeds:
-        return 0
-    if config.finalists is not None:
-        return config.finalists
-    return default_finalists(config.trials, every_size=config.objective == "pareto")
-
-
-def _again(config: SearchConfig) -> int:
-    """Trainings side by side at the end of a search."""
-    return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
-
-
 @dataclass(frozen=True)
 class _Watchers:
     """Tells display and trackers of everything; after each trial the dashboard is brought up to date."""
@@ -270,62 +202,3 @@ class _Watchers:
         self.display.lost(trial, reason)
         if trial is not None:
             self.trackers.ended(trial)
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """What comes after the trials: some of them are trained again."""
-
-    config: SearchConfig
-    opened: Opened
-    executor: Executor
-    display: Display
-    should_stop: Callable[[], bool]
-
-    def finals(self) -> None:
-        """Trains the best again.
-
-        Raises:
-            DrillError: A run failed.
-            Interrupted: `should_stop` said yes.
-        """
-        study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
-        while chosen := next_finalists(study, top, seeds):
-            self.display.finals(chosen, seeds)
-            for rerun in train_again(
-                study,
-                chosen,
-                self.opened.space,
-                seeds=seeds,
-                executor=self.executor,
-                say=self.display.notice,
-                should_stop=self.should_stop,
-            ):
-                self.display.rerun(rerun)
-        if top:
-            keep_finalists(study, evaluated(study, seeds))
-
-    def smallest(self) -> FrozenTrial | None:
-        """Looks for the smallest network that holds the target.
-
-        Raises:
-            DrillError: A run failed.
-            Interrupted: `should_stop` said yes.
-        """
-        seeds = self.config.hold_seeds or 1
-        held = smallest_that_holds(
-            self.opened.study,
-            self.config.target,
-            self.opened.space,
-            seeds=seeds,
-            executor=self.executor,
-            told=self.display.candidate,
-            say=self.display.notice,
-            should_stop=self.should_stop,
-        )
-        if held is None:
-            self.display.notice(
-                f"no network of this study holds {self.config.target:.2%} with every one of {seeds} seeds; more "
-                f"--trials may find one"
-            )
-        return held

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from drill_models.result import EpochRecord
 from search import attrs
-from search.export import chain
+from search.describe import chain
 from search.history import (
     Standing,
     baselines,

@@ -10,8 +10,8 @@ from drill_models.data import ResidentData
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
+from search.opened import Opened
 from search.screen import Screen
-from search.session import Opened
 from search.study import settings_of
 from spaces.skeletons import load_skeletons
 from tests.jobs import BUDGET, run_here, small_job

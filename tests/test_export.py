@@ -16,7 +16,8 @@ from drill_models.step_io import load_step
 from search import analysis, attrs
 from search.baselines import seed_baselines
 from search.config import SearchConfig
-from search.export import chain, export_best
+from search.describe import chain
+from search.export import export_best
 from search.history import best
 from search.retrain import comparison, retrain
 from search.storage import open_storage, parse

@@ -14,7 +14,7 @@ from search.config import SearchConfig, TrainingOptions
 from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import accuracy_of, finalists_of, ranked, reruns
-from search.session import Opened
+from search.opened import Opened
 from search.session import search as sitting
 from search.storage import DEFAULT_STORAGE, parse, sole_owner
 from search.tasks import Ended, Event, Task, perform

@@ -11,7 +11,7 @@ from drill_models.count import Count, count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from search import attrs
-from search.export import chain
+from search.describe import chain
 from search.history import accuracy_of, curve, has_two_values, name_of, point_of, ranked, standings, tally
 from search.sittings import sittings
 from search.study import kept_verdict, read_settings

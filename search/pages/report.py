@@ -31,7 +31,8 @@ from drill_models.yaml_io import write_text
 from search import attrs
 from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.confirmed import ConfirmedRuns
-from search.export import chain, step_file, step_six
+from search.describe import chain
+from search.export import step_file, step_six
 from search.history import baselines, best, curve, front, has_two_values, ranked, standings, tally
 from search.pages.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
 from search.pages.series import epochs_spent, importance, sizes

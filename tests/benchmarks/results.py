@@ -19,7 +19,7 @@ from drill_models.count import count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from drill_models.step_io import load_step
-from search.export import chain
+from search.describe import chain
 from search.tables import percent
 from search.verdict_tables import claim, pooled
 

@@ -48,10 +48,11 @@ from search.config import DEFAULT_EPOCHS, SearchConfig, TrainingOptions
 from search.constraints import with_constraints
 from search.display import SearchDisplay
 from search.history import pack_curve, tally, value_of
+from search.opened import Opened
 from search.pruner import is_hopeless
 from search.sampler import BudgetSampler, base_sampler
 from search.screen import Screen
-from search.session import Opened, search
+from search.session import search
 from search.storage import open_storage, parse
 from search.workers import InProcess
 from spaces.budget import Budget

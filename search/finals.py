@@ -1,0 +1,86 @@
+"""What comes after the trials: the best of them, or the smallest that may hold the target, are trained again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from search.config import SearchConfig
+from search.finalists import default_finalists, evaluated, next_finalists, train_again
+from search.frontier import smallest_that_holds
+from search.history import keep_finalists
+from search.opened import Display, Opened
+from search.workers import Executor
+
+
+def _top(config: SearchConfig) -> int:
+    """How many trials are trained again."""
+    if not config.finalist_seeds:
+        return 0
+    if config.finalists is not None:
+        return config.finalists
+    return default_finalists(config.trials, every_size=config.objective == "pareto")
+
+
+def runs_at_once(config: SearchConfig) -> int:
+    """Trainings side by side once the trials are over."""
+    return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What comes after the trials: some of them are trained again."""
+
+    config: SearchConfig
+    opened: Opened
+    executor: Executor
+    display: Display
+    should_stop: Callable[[], bool]
+
+    def best(self) -> None:
+        """Trains the best again.
+
+        Raises:
+            DrillError: A run failed.
+            Interrupted: `should_stop` said yes.
+        """
+        study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
+        while chosen := next_finalists(study, top, seeds):
+            self.display.finals(chosen, seeds)
+            for rerun in train_again(
+                study,
+                chosen,
+                self.opened.space,
+                seeds=seeds,
+                executor=self.executor,
+                say=self.display.notice,
+                should_stop=self.should_stop,
+            ):
+                self.display.rerun(rerun)
+        if top:
+            keep_finalists(study, evaluated(study, seeds))
+
+    def smallest(self) -> FrozenTrial | None:
+        """Looks for the smallest network that holds the target.
+
+        Raises:
+            DrillError: A run failed.
+            Interrupted: `should_stop` said yes.
+        """
+        seeds = self.config.hold_seeds or 1
+        held = smallest_that_holds(
+            self.opened.study,
+            self.config.target,
+            self.opened.space,
+            seeds=seeds,
+            executor=self.executor,
+            told=self.display.candidate,
+            say=self.display.notice,
+            should_stop=self.should_stop,
+        )
+        if held is None:
+            self.display.notice(
+                f"no network of this study holds {self.config.target:.2%} with every one of {seeds} seeds; more "
+                f"--trials may find one"
+            )
+        return held

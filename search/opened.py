@@ -1,0 +1,69 @@
+"""What a sitting of a search shows: the study once it is open, and then everything that happens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import optuna
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL
+
+from drill_models.backend import Backend
+from drill_models.resolve import Resolved
+from search.baselines import Seeded
+from search.finalists import Rerun
+from search.frontier import Candidate
+from search.runner import Watcher
+from search.study import StudySettings
+from spaces.drill import DrillSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A study that is ready to run, for the display.
+
+    Attributes:
+        study: The study.
+        url: Its storage.
+        settings: What it was made with.
+        space: What its points mean.
+        seeded: What became of the hand steps just now.
+        started: Starting points that were queued just now.
+        requeued: Trials that a dead process had left running, by number.
+        already: Networks trained in earlier sittings.
+        backend: What trains trials.
+        workers: How many at a time.
+    """
+
+    study: optuna.Study
+    url: URL
+    settings: StudySettings
+    space: DrillSpace
+    seeded: Seeded
+    started: tuple[str, ...]
+    requeued: list[int]
+    already: int
+    backend: Backend
+    workers: int
+
+
+class Display(Watcher, Protocol):
+    """Shows a sitting."""
+
+    def notice(self, line: str) -> None:
+        """One line, at once."""
+
+    def data_found(self, resolved: Resolved) -> None:
+        """Which data set is used."""
+
+    def opened(self, opened: Opened) -> None:
+        """The study is there; trials follow."""
+
+    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        """The best trials are now trained again, with so many other seeds."""
+
+    def rerun(self, rerun: Rerun) -> None:
+        """One of them has been."""
+
+    def candidate(self, candidate: Candidate) -> None:
+        """A network was trained with several seeds, to see whether it holds the target."""
