@@ -10,7 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from search.cli.complete import among, studies
 from search.cli.config_file import read_config
+from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS
 from search.screen import Screen
 
 USAGE, INTERRUPTED = 2, 130
@@ -98,15 +100,22 @@ Data = Annotated[
     typer.Option("--data", help="Folder of the data sets; else DRILL_DATA, else the user's cache."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", envvar="DRILL_OFFLINE", help="Never download data.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", autocompletion=among(DEVICE_OPTIONS), help="auto, cpu or cuda.")]
 Engine = Annotated[
     str,
     typer.Option(
-        "--engine", help="auto, native (own kernels, CPU) or torch. auto: native where it covers the network."
+        "--engine",
+        autocompletion=among(ENGINE_OPTIONS),
+        help="auto, native (own kernels, CPU) or torch. auto: native where it covers the network.",
     ),
 ]
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto, fp32 or bf16 (which PyTorch trains in). auto: fp32.")
+    str,
+    typer.Option(
+        "--precision",
+        autocompletion=among(PRECISION_OPTIONS),
+        help="auto, fp32 or bf16 (which PyTorch trains in). auto: fp32.",
+    ),
 ]
 Workers = Annotated[
     int | None,
@@ -122,4 +131,7 @@ Storage = Annotated[
     str | None,
     typer.Option("--storage", help="Database URL. Default: the last one used, else SQLite in ./studies."),
 ]
-StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study. Default: the last one used.")]
+StudyName = Annotated[
+    str | None,
+    typer.Option("--study", autocompletion=studies, help="Name of the study. Default: the last one used."),
+]

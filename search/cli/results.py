@@ -22,6 +22,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
+from search.cli.complete import among
 from search.names import FORMAT_NAMES
 
 
@@ -31,7 +32,10 @@ def export(
     file: Annotated[
         Path | None, typer.Argument(help="A step file to export. Without it: the best of a study.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMAT_NAMES)}.")] = "yaml",
+    form: Annotated[
+        str,
+        typer.Option("--format", autocompletion=among(FORMAT_NAMES), help=f"One of {', '.join(FORMAT_NAMES)}."),
+    ] = "yaml",
     at_most: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Instead the most accurate with at most so many parameters; repeatable."),

@@ -25,6 +25,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
+from search.cli.complete import among, hand_steps, studies
 from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
 from search.screen import Screen
 
@@ -33,14 +34,20 @@ if TYPE_CHECKING:
 
 Budget = Annotated[int, typer.Option("--budget", min=1, max=10**9, help="Trainable parameters, at most.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1, max=1000, help="Epochs of a trial.")]
-Dataset = Annotated[str, typer.Option("--dataset", help=f"One of {', '.join(DATASET_NAMES)}.")]
+Dataset = Annotated[
+    str, typer.Option("--dataset", autocompletion=among(DATASET_NAMES), help=f"One of {', '.join(DATASET_NAMES)}.")
+]
 MaxMacs = Annotated[int | None, typer.Option("--max-macs", min=1, help="Multiply-adds an image, at most.")]
 MaxActivations = Annotated[
     int | None, typer.Option("--max-activations", min=1, help="Activations alive at once for one image, at most.")
 ]
 Baselines = Annotated[
     list[str] | None,
-    typer.Option("--baselines", help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable."),
+    typer.Option(
+        "--baselines",
+        autocompletion=hand_steps,
+        help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable.",
+    ),
 ]
 SkeletonFiles = Annotated[
     list[Path] | None, typer.Option("--skeleton", help="Skeleton file to add to the space; repeatable.")
@@ -53,11 +60,18 @@ SearchStorage = Annotated[
     str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
 ]
 SearchStudy = Annotated[
-    str | None, typer.Option("--study", help="Name of the study. Default: data set, budget and space.")
+    str | None,
+    typer.Option(
+        "--study", autocompletion=studies, help="Name of the study. Default: data set, budget and space."
+    ),
 ]
 Trackers = Annotated[
     list[str] | None,
-    typer.Option("--tracker", help=f"{' or '.join(TRACKER_NAMES)}: each trial is a run of it, too; repeatable."),
+    typer.Option(
+        "--tracker",
+        autocompletion=among(TRACKER_NAMES),
+        help=f"{' or '.join(TRACKER_NAMES)}: each trial is a run of it, too; repeatable.",
+    ),
 ]
 StepFile = Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")]
 
@@ -78,12 +92,17 @@ def search(
     max_activations: MaxActivations = None,
     baselines: Baselines = None,
     skeletons: SkeletonFiles = None,
-    sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.")] = "tpe",
-    pruner: Annotated[str, typer.Option(help=f"One of {', '.join(PRUNER_NAMES)}.")] = "forecast",
+    sampler: Annotated[
+        str, typer.Option(autocompletion=among(SAMPLER_NAMES), help=f"One of {', '.join(SAMPLER_NAMES)}.")
+    ] = "tpe",
+    pruner: Annotated[
+        str, typer.Option(autocompletion=among(PRUNER_NAMES), help=f"One of {', '.join(PRUNER_NAMES)}.")
+    ] = "forecast",
     objective: Annotated[
         str,
         typer.Option(
-            help=f"One of {', '.join(OBJECTIVE_NAMES)}: the best within the budget, or the best of every size."
+            autocompletion=among(OBJECTIVE_NAMES),
+            help=f"One of {', '.join(OBJECTIVE_NAMES)}: the best within the budget, or the best of every size.",
         ),
     ] = "accuracy",
     starts: Starts = True,

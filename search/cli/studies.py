@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from drill_models.errors import DrillError
+from search.cli import complete
 from search.cli.app import Json, Storage, app, screen_of
 
 studies = typer.Typer(help="List, delete and copy studies.", invoke_without_command=True, rich_markup_mode=None)
@@ -23,7 +24,10 @@ def every(context: typer.Context, storage: Storage = None, json: Json = False) -
 @studies.command("list")
 def listed(
     context: typer.Context,
-    study: Annotated[str | None, typer.Argument(help="One study, with all settings of each sitting.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.studies, help="One study, with all settings of each sitting."),
+    ] = None,
     storage: Storage = None,
     json: Json = False,
 ) -> None:
@@ -64,7 +68,7 @@ def _pairs(values: Mapping[str, Any]) -> str:
 @studies.command()
 def delete(
     context: typer.Context,
-    study: Annotated[str, typer.Argument(help="Its name.")],
+    study: Annotated[str, typer.Argument(autocompletion=complete.studies, help="Its name.")],
     storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -85,7 +89,7 @@ def delete(
 @studies.command()
 def copy(
     context: typer.Context,
-    study: Annotated[str, typer.Argument(help="Its name.")],
+    study: Annotated[str, typer.Argument(autocompletion=complete.studies, help="Its name.")],
     name: Annotated[str | None, typer.Argument(help="The copy's name. Default: the same.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Another storage's database URL.")] = None,
     storage: Storage = None,

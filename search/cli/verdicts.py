@@ -27,6 +27,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
+from search.cli.complete import hand_steps
 
 
 @app.command()
@@ -78,7 +79,10 @@ def baselines(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Hand steps: all, ladders (a-runs) or steps (b-cyclic/5). Default: all."),
+        typer.Argument(
+            autocompletion=hand_steps,
+            help="Hand steps: all, ladders (a-runs) or steps (b-cyclic/5). Default: all.",
+        ),
     ] = None,
     seeds: Seeds = 3,
     seed: FirstSeed = 0,
