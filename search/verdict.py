@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 
 from drill_models.result import Verdict, VerdictRun
 from search.confirmed import ConfirmedRun
@@ -21,7 +21,7 @@ def make_verdict(runs: Sequence[ConfirmedRun]) -> Verdict:
     std = low = high = None
     if len(last) > 1:
         std = statistics.stdev(last)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(last) - 1)) * std / math.sqrt(len(last))
+        half = float(stdtrit(len(last) - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(len(last))
         low, high = round(max(0.0, mean - half), 6), round(min(1.0, mean + half), 6)
     key = runs[0].key
     return Verdict(
@@ -100,8 +100,8 @@ def compare(first: Sequence[ConfirmedRun], second: Sequence[ConfirmedRun], n_ima
         return Comparison(difference=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
     df = variance**2 / (of_image**2 / df_image + of_seed**2 / df_seed + of_both**2 / (df_image * df_seed))
     error = math.sqrt(variance)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, df))
+    half = float(stdtrit(df, (1 + CONFIDENCE) / 2)) * error
+    p = 2 * float(stdtr(df, -abs(mean) / error))
     return Comparison(difference=mean, low=mean - half, high=mean + half, p=p)
 
 

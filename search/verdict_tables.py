@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
-from scipy import stats
+from scipy.special import stdtrit
 
 from drill_models.count import count
 from drill_models.result import Verdict
@@ -147,7 +147,7 @@ def claim(reported: float, best: Sequence[float], others: Spread) -> str:
     spread = pooled([best]) if len(best) > 1 else others
     if not spread.freedom:
         return "needs 2 seeds"
-    margin = float(stats.t.ppf(0.975, spread.freedom)) * spread.std * math.sqrt(1 + 1 / len(best))
+    margin = float(stdtrit(spread.freedom, 0.975)) * spread.std * math.sqrt(1 + 1 / len(best))
     off = reported - statistics.mean(best)
     if abs(off) <= margin:
         return "holds"

@@ -109,9 +109,9 @@ def test_equivalence(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     """A small search without a pruner; its curves; and what is replayed on them."""
-    words = ["--dataset", "mnist-5k", "--budget", "3000", "--trials", "16", "--epochs", "4", "--pruner", "none"]
+    words = ["--dataset", "mnist-5k", "--budget", "1500", "--trials", "16", "--epochs", "3", "--pruner", "none"]
     subprocess.run(
-        [sys.executable, "-m", "search", *words, "--baselines", "none", "--finalists", "0"],
+        [sys.executable, "-m", "search", *words, "--baselines", "none", "--no-starts", "--finalists", "0"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
@@ -123,7 +123,7 @@ def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     nowhere = _run(tmp_path, "record_curves", "--out", tmp_path / "none.json", "--append", code=2)
     assert "is no file of this script" in nowhere
     trials = json.loads(curves.read_text())["trials"]
-    assert {len(trial["accuracy"]) for trial in trials} == {4}
+    assert {len(trial["accuracy"]) for trial in trials} == {3}
 
     out = tmp_path / "pruners.json"
     _run(tmp_path, "pruners", "--curves", curves, "--part", "test", "--replays", 3, "--out", out)
@@ -135,7 +135,7 @@ def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     assert all(0 <= row["saved"] < 1 for row in rows.values())
 
     out = tmp_path / "samplers.json"
-    sizes: list[object] = ["--budget", 3000, "--seeds", 2, "--trials", 4, "--workers", 1]
+    sizes: list[object] = ["--budget", 1500, "--seeds", 2, "--trials", 4, "--workers", 1]
     _run(tmp_path, "samplers", "--curves", curves, *sizes, "--out", out)
     for row in json.loads(out.read_text())["rows"]:
         assert len(row["searches"]) == 2

@@ -26,9 +26,21 @@ from drill_models.step_io import load_step
 from search.history import point_of
 
 ROOT = Path(__file__).parent.parent
-SEARCH = ["--trials", "5", "--epochs", "3", "--budget", "3000", "--baselines", "none", "--pruner", "none"]
+SEARCH = [
+    "--trials",
+    "5",
+    "--epochs",
+    "3",
+    "--budget",
+    "1000",
+    "--baselines",
+    "none",
+    "--no-starts",
+    "--pruner",
+    "none",
+]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
-NAME = "mnist-5k-3000-drill2-3epochs"
+NAME = "mnist-5k-1000-drill2-3epochs"
 
 
 def _environment(folder: Path, path: Path = ROOT) -> dict[str, str]:
@@ -167,9 +179,20 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
 def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     """One search of 20 trials, whose workers are killed 20 times: idle, starting, training."""
     kills, total, name = 20, 20, "mnist-5k-1000-drill2-2epochs"
-    words = ["--dataset", "mnist-5k", "--trials", str(total), "--epochs", "2", "--budget", "1000"]
+    words = [
+        "--dataset",
+        "mnist-5k",
+        "--trials",
+        str(total),
+        "--epochs",
+        "2",
+        "--budget",
+        "1000",
+        "--baselines",
+        "none",
+    ]
     chance = random.Random(0)
-    with _started(tmp_path, *words, "--baselines", "none", "--pruner", "none", "--workers", "2") as process:
+    with _started(tmp_path, *words, "--no-starts", "--pruner", "none", "--workers", "2") as process:
         for killed in range(kills):
             until = time.monotonic() + chance.uniform(0, 4)
             while time.monotonic() < until or not (alive := _workers(process.pid)):
@@ -191,7 +214,19 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
-    words = ["--trials", "6", "--epochs", "2", "--budget", "1500", "--baselines", "none", "--workers", "1"]
+    words = [
+        "--trials",
+        "6",
+        "--epochs",
+        "2",
+        "--budget",
+        "1500",
+        "--baselines",
+        "none",
+        "--no-starts",
+        "--workers",
+        "1",
+    ]
     studies = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
@@ -236,9 +271,10 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
 
 @pytest.mark.slow
 def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
-    with _started(tmp_path, *SEARCH, "--workers", "1") as process:
+    words = [*SEARCH, "--trials", "1000", "--workers", "1"]  # of two, the later one counts
+    with _started(tmp_path, *words) as process:
         _wait_for_a_running_trial(tmp_path, process, 0)
-        second = _run(tmp_path, *SEARCH)
+        second = _run(tmp_path, *words)
         assert second.returncode == 2
         assert "another process is searching study" in second.stderr
         assert len(second.stderr.strip().splitlines()) == 1
@@ -246,7 +282,9 @@ def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
-    made = _run(tmp_path, "--trials", "1", "--epochs", "1", "--baselines", "none", "--budget", "2000")
+    made = _run(
+        tmp_path, "--trials", "1", "--epochs", "1", "--baselines", "none", "--no-starts", "--budget", "1000"
+    )
     assert made.returncode == 0, made.stderr
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -262,7 +300,7 @@ def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
             except urllib.error.URLError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-    assert [study["study_name"] for study in studies] == ["mnist-5k-2000-drill2-1epochs"]
+    assert [study["study_name"] for study in studies] == ["mnist-5k-1000-drill2-1epochs"]
 
 
 QUICK = [

@@ -1,6 +1,7 @@
 """Studies, storages and baselines."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,7 @@ from search.history import baselines, best, tally
 from search.last_used import last_used, remember
 from search.main_job import _without_password
 from search.reading import open_to_read
-from search.storage import open_storage, parse, shown, sole_owner
+from search.storage import open_storage, parse, quick_writes, shown, sole_owner
 from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons
@@ -156,6 +157,28 @@ def test_a_study_has_one_owner(tmp_path: Path) -> None:
             pass
     with sole_owner(url, "a/b"):
         pass
+
+
+def test_sqlite_is_written_ahead_and_one_file_in_the_end(tmp_path: Path) -> None:
+    url = parse(f"sqlite:///{tmp_path}/x.db")
+    storage = open_storage(url, create=True)
+
+    def pragma(name: str) -> object:
+        with storage.engine.connect() as connection:
+            return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+    with quick_writes(storage, url):
+        assert (pragma("journal_mode"), pragma("synchronous")) == ("wal", 1)
+        optuna.create_study(storage=storage, study_name="s")
+        assert (tmp_path / "x.db-wal").stat().st_size > 0
+    assert (pragma("journal_mode"), pragma("synchronous")) == ("delete", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.db"]
+    # Where somebody else reads, it stays as it is, and nothing is lost.
+    with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+        with quick_writes(storage, url):
+            optuna.create_study(storage=storage, study_name="t")
+            other.execute("SELECT * FROM studies").fetchone()
+        assert len(other.execute("SELECT * FROM studies").fetchall()) == 2
 
 
 def test_last_used_keeps_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
