@@ -96,6 +96,10 @@ class Verdict(Part):
     torch: Text = Field(description="Version of PyTorch.")
     runs: tuple[VerdictRun, ...] = Field(min_length=1, max_length=1000)
 
+    def holding(self, target: float) -> int:
+        """Seeds that have at least the target accuracy in the last epoch; a target holds where all have."""
+        return sum(run.accuracies[-1] >= target for run in self.runs)
+
     @model_validator(mode="after")
     def _follows_from_runs(self) -> Self:
         last = [run.accuracies[-1] for run in self.runs]

@@ -24,12 +24,9 @@ def artifact_folder(url: URL) -> Path:
 
 
 def artifact_ids(study: optuna.Study) -> set[str]:
-    """Names in the folder of all files of a study's trials."""
-    return {
-        meta.artifact_id
-        for trial in study.get_trials(deepcopy=False)
-        for meta in get_all_artifact_meta(trial, storage=study._storage)
-    }
+    """Names in the folder of all files of a study and its trials."""
+    owners: list[FrozenTrial | optuna.Study] = [study, *study.get_trials(deepcopy=False)]
+    return {meta.artifact_id for owner in owners for meta in get_all_artifact_meta(owner, storage=study._storage)}
 
 
 class Artifacts:
@@ -43,8 +40,8 @@ class Artifacts:
         self.folder = folder
         self._store = FileSystemArtifactStore(base_path=folder)
 
-    def keep(self, trial: optuna.Trial, name: str, content: bytes) -> None:
-        """Keeps a file of a running trial.
+    def keep(self, owner: optuna.Trial | optuna.Study, name: str, content: bytes) -> None:
+        """Keeps a file of a running trial, or of a study.
 
         Raises:
             OSError: It cannot be written.
@@ -53,11 +50,11 @@ class Artifacts:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             file = Path(folder) / name
             file.write_bytes(content)
-            upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
+            upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=owner)
 
-    def find(self, study: optuna.Study, trial: FrozenTrial, name: str) -> bytes | None:
-        """The content of a trial's file, or None where it has none here."""
-        for meta in get_all_artifact_meta(trial, storage=study._storage):
+    def find(self, study: optuna.Study, owner: FrozenTrial | optuna.Study, name: str) -> bytes | None:
+        """The content of the latest file of a trial or a study with that name, or None where it has none here."""
+        for meta in reversed(get_all_artifact_meta(owner, storage=study._storage)):
             if meta.filename == name:
                 try:
                     with self._store.open_reader(meta.artifact_id) as reader:

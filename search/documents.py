@@ -92,7 +92,7 @@ def confirmed_document(
                 "name": each.step.name,
                 "n_params": count(each.step.model).n_params,
                 "target": target,
-                "holds": None if verdict is None else all(run.accuracies[-1] >= target for run in verdict.runs),
+                "holds": None if verdict is None else verdict.holding(target) == verdict.seeds,
                 "verdict": None if verdict is None else verdict.model_dump(mode="json"),
                 "diverged": list(each.diverged),
             }

@@ -1,7 +1,10 @@
 """Commands that read a study: which one is meant, and the dashboard."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 from sqlalchemy.engine import URL
@@ -48,13 +51,13 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
 def serve_dashboard(
     storage: str | None, study: str | None, host: str, port: int, say: Callable[[str], None]
 ) -> None:
-    """Runs optuna-dashboard until it is interrupted.
+    """Runs optuna-dashboard until it is interrupted by Ctrl-C.
 
     Raises:
         StudyError: There is no database yet, or the port cannot be used.
     """
     from optuna.artifacts import FileSystemArtifactStore
-    from optuna_dashboard import run_server
+    from optuna_dashboard import wsgi
 
     from search.pages.publish import publish
 
@@ -69,9 +72,27 @@ def serve_dashboard(
             loaded = load_study(opened, study)
             publish(loaded, url)
             path = f"dashboard/studies/{loaded._study_id}"
-    say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
-    store = FileSystemArtifactStore(base_path=artifact_folder(url))
+    application = wsgi(opened, artifact_store=FileSystemArtifactStore(base_path=artifact_folder(url)))
     try:
-        run_server(opened, host=host, port=port, artifact_store=store)
+        server = make_server(host, port, application, server_class=_Server, handler_class=_Handler)
     except OSError as error:
         raise StudyError(f"the dashboard cannot use {host}:{port}: {error.strerror}") from error
+    with server:
+        say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
+        if not ip_address(str(server.server_address[0])).is_loopback:
+            say(f"whoever can reach {host}:{port} can change and delete these studies")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A browser asks for several things at once."""
+
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    """Does not print each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""

@@ -19,8 +19,14 @@ PIPE_WIDTH = 120
 """Characters in a line of a table where no terminal says how many there are."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich's own would end the program with exit code 1."""
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr)
+    console = _Console(stderr=stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console

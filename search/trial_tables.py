@@ -76,6 +76,9 @@ def study_table(studies: Sequence[Listed]) -> Table:
     """One row a study."""
     columns = ("study", "data set", "budget", "objective", "trials", "complete", "best", "parameters")
     table = new_table(*columns, left=2)
+    table.columns[0].overflow = "fold"  # a name that is cut short names nothing
+    table.columns[0].min_width = min(30, max((len(one.name) for one in studies), default=0))
+    table.columns[1].no_wrap = True
     for one in studies:
         table.add_row(
             escape(one.name),

@@ -46,7 +46,7 @@ def verdict_line(step: Step) -> str:
     """Whether a step's target holds, in a sentence."""
     verdict, target = _verdict(step), step.target.accuracy
     epochs = len(verdict.runs[0].accuracies)
-    held = sum(run.accuracies[-1] >= target for run in verdict.runs)
+    held = verdict.holding(target)
     if held < verdict.seeds:
         how = f"in the last epoch of {held} of {verdict.seeds} seeds"
     else:

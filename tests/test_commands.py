@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
-from search.doctor import Finding, examine
+from search.doctor import LIBRARIES, Finding, examine
 from search.reading import open_to_read
 from search.screen import Screen
 from search.sittings import sittings
@@ -19,7 +21,19 @@ from search.studies import all_studies
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--trials", "2", "--epochs", "1", "--budget", "2000", "--baselines", "none", "--workers", "1")
+SMALL = (
+    "--trials",
+    "2",
+    "--epochs",
+    "1",
+    "--budget",
+    "2000",
+    "--baselines",
+    "none",
+    "--no-starts",
+    "--workers",
+    "1",
+)
 NAME = "mnist-5k-2000-drill2-1epochs"
 
 
@@ -81,14 +95,29 @@ def test_options_from_a_file(run: Run) -> None:
     assert "at most 2,000 parameters, 900,000 multiply-adds, 1 epochs" in text
     # What is typed wins, and another file stands in place of pyproject.toml.
     assert "at most 1,500 parameters" in run("--workers", "1", "--budget", "1500")[1]
-    Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: none\nno_starts: true\n")
-    code, text, error = run("--config", "own.yaml", "--workers", "1")
-    assert code == 2
-    Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: [none]\nstarts: false\n")
+    Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: none\nstarts: false\n")
     code, text, error = run("--config", "own.yaml", "--workers", "1")
     assert code == 0, error
     assert "at most 1,800 parameters, 1 epochs" in text
     assert "starting points" not in text
+
+
+def test_a_files_options_reach_the_commands_below_a_command(run: Run) -> None:
+    for section in ("{storage: 'sqlite:///a.db'}", "{list: {storage: 'sqlite:///a.db'}}"):
+        Path("own.yaml").write_text(f"studies: {section}\nexport:\n")
+        code, _, error = run("--config", "own.yaml", "studies", "list")
+        assert code == 2
+        assert "there is no study database a.db" in error
+
+
+def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pyproject.toml").write_text("[tool\n")
+    assert run("studies")[0] == 2
+    code, text, _ = run("doctor", "--help")
+    assert code == 0
+    assert "--offline" in text
+    Path("pyproject.toml").write_text("tool = 3\n")
+    assert "there is no study database" in run("studies")[2]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +126,11 @@ def test_options_from_a_file(run: Run) -> None:
         ("bugdet: 5", "own.yaml: there is no option bugdet; allowed: baselines, budget"),
         ("budget: {a: 1}", "own.yaml: budget must be a value or a list, got a mapping"),
         ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: data"),
-        ("budget: many", "'--budget'"),
+        ("budget: many", "own.yaml: budget: "),
+        ("budget: yes", "own.yaml: budget must not be true"),
+        ("no-starts: true", "there is no option no-starts; allowed: baselines"),
+        ("show-completion: true", "there is no option show-completion"),
+        ("studies: {list: {nonsense: 1}}", "own.yaml: studies: list: there is no option nonsense"),
         ("- 1", "own.yaml: must be a mapping"),
         ("a: *b", "own.yaml: is not readable YAML"),
     ],
@@ -188,6 +221,41 @@ def test_doctor_names_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatc
     assert found["data folder"].state == "missing"
     assert found["./studies"].state == "trouble"
     assert "search in another folder" in found["./studies"].remedy
+
+
+def test_doctor_names_libraries_that_are_missing(tmp_path: Path) -> None:
+    """Each alone, in a process where it cannot be imported."""
+    for name in LIBRARIES.keys() - {"drill-search"}:
+        script = (
+            f"import sys\nsys.modules[{LIBRARIES[name].split('.')[0]!r}] = None\nfrom pathlib import Path\n"
+            "from drill_models.resolve import DataSource\nfrom search.doctor import examine\n"
+            "for one in examine(DataSource(folder=Path('none'), offline=True), None): print(one.what, one.state)"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert f"{name} trouble" in ended.stdout
+        assert "./studies ok" in ended.stdout
+
+
+def test_a_pipe_that_is_closed_early_is_no_mistake(tmp_path: Path) -> None:
+    steps = sorted(map(str, (ROOT / "studies/drills").glob("*/*.yaml")))
+    command = [sys.executable, "-m", "search", "show", *steps]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
 
 
 def test_doctor_says_what_is_in_the_way(run: Run) -> None:

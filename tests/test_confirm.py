@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard._note import get_note_from_system_attrs
 
 from drill_models.result import Verdict
 from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
 from search.confirmed import FILE, ConfirmedRuns
+from search.reading import open_to_read
 from tests.command_line import Run
 
 QUICK = ("--workers", "1")
@@ -94,7 +97,19 @@ def test_two_files_are_compared(run: Run, file: Path, tmp_path: Path) -> None:
 
 
 def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
-    words = ("--trials", "2", "--epochs", "1", "--budget", "2000", "--baselines", "none", "--workers", "1")
+    words = (
+        "--trials",
+        "2",
+        "--epochs",
+        "1",
+        "--budget",
+        "2000",
+        "--baselines",
+        "none",
+        "--no-starts",
+        "--workers",
+        "1",
+    )
     assert run(*words)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
     code, text, _ = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
@@ -104,14 +119,34 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     assert len(written) == 2
     assert all(step.verdict is not None and step.verdict.seeds == 1 for step in written)
     assert sorted(step.analysis.split(" of ")[0] for step in written) == ["Best", "Number 2"]
-    # It is in the study: the next export has it.
+    # It is in the study: in its notes and files, in the report, and in the next export.
+    with open_to_read(None, None) as study:
+        notes = study._storage.get_study_system_attrs(study._study_id)
+        assert "There the target holds with 0 of 1 seeds" in get_note_from_system_attrs(notes, None)["body"]
+        files = {meta.filename for meta in get_all_artifact_meta(study, storage=study._storage)}
+        assert files == {f"trial-{number}-verdict.yaml" for number in (0, 1)}
+    assert run("report")[0] == 0
+    (page,) = Path("studies").glob("*.html")
+    assert "does not hold (test set, 0 of 1 seeds)" in page.read_text()
     assert load_step(file).verdict is None
     assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 1
 
 
 def test_a_verdict_of_the_exported_file_survives_the_next_export(run: Run) -> None:
-    words = ("--trials", "1", "--epochs", "1", "--budget", "2000", "--baselines", "none", "--workers", "1")
+    words = (
+        "--trials",
+        "1",
+        "--epochs",
+        "1",
+        "--budget",
+        "2000",
+        "--baselines",
+        "none",
+        "--no-starts",
+        "--workers",
+        "1",
+    )
     assert run(*words)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
     assert run("confirm", str(file), "--seeds", "1", "--workers", "1")[0] == 0

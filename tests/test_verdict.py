@@ -37,6 +37,8 @@ def test_a_verdict_is_of_the_last_epochs() -> None:
     assert verdict.low == pytest.approx(0.995 - 4.3027 * 0.001 / 3**0.5, abs=1e-6)
     assert (verdict.last3_min, verdict.last5_min) == (0.989, 0.2)
     assert verdict.seeds == 3
+    # A mean above the target is not enough.
+    assert [verdict.holding(target) for target in (0.994, 0.9945, 0.997)] == [3, 2, 0]
 
 
 def test_one_seed_has_no_deviation() -> None:

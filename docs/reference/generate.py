@@ -25,7 +25,6 @@ MODULES = (
     "search.verdict",
 )
 """What other programs may use."""
-LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 LEFT_OUT = ("help", "install_completion", "show_completion")
 
 
@@ -45,15 +44,13 @@ def command(name: str, each: Any) -> Iterator[str]:
     yield f"## {name}\n\n{(each.help or '').strip()}\n"
     rows = []
     for parameter in each.params:
-        if parameter.name in ("help", "install_completion", "show_completion") or getattr(
-            parameter, "hidden", False
-        ):
+        if parameter.name in LEFT_OUT or getattr(parameter, "hidden", False):
             continue
         names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
         if parameter.param_type_name == "argument":
             names = f"`{parameter.name.upper()}`"
         default = parameter.default
-        shown = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+        shown = "" if default is None or default is False or default == () or callable(default) else f"`{default}`"
         rows.append(f"| {names} | {getattr(parameter, 'help', '') or ''} | {shown} |")
     if rows:
         yield "| option | what it does | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"

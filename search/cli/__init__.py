@@ -1,5 +1,6 @@
 """The command line: options in, one call, tables out. One file for each kind of command."""
 
+import os
 import sys
 
 import typer
@@ -33,4 +34,7 @@ def _run(screen: Screen) -> int:
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code if isinstance(code, int) else 0

@@ -4,6 +4,7 @@ Heavy imports happen inside the commands, so that `--help` and completion answer
 """
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -75,7 +76,8 @@ def _log(context: typer.Context, value: Path | None) -> Path | None:
 
 
 def _config(context: typer.Context, value: Path | None) -> Path | None:
-    context.default_map = read_config(value, context)
+    if not {"-h", "--help"} & set(sys.argv):  # a file that is wrong is no reason to withhold help
+        context.default_map = read_config(value, context)
     return value
 
 

@@ -1,7 +1,7 @@
 """Options from a file: `--config search.yaml`, else `[tool.drill-search]` of the current folder's pyproject.toml.
 
 Top-level keys are options of the search; a mapping named as a command holds options of that command. Names are
-those of the options, with - or _. What is typed wins.
+those of the options, with - or _ (`starts: false`, not `no-starts`). What is typed wins.
 """
 
 import tomllib
@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
 from drill_models.yaml_io import read_mapping
 
 PROJECT = Path("pyproject.toml")
 TABLE = "tool.drill-search"
+LEFT_OUT = ("config", "help", "install_completion", "show_completion")
+"""Options that stand in no file."""
 
 
 def read_config(file: Path | None, context: typer.Context) -> dict[str, Any]:
@@ -29,14 +32,25 @@ def read_config(file: Path | None, context: typer.Context) -> dict[str, Any]:
         DrillError: The file cannot be read, or names what no command has.
     """
     where, content = (str(file), read_mapping(file)) if file is not None else _project()
-    commands = getattr(context.command, "commands", {})
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        # `baselines` is both a command and an option of the search.
-        if key in commands and isinstance(value, dict):
-            found[key] = _named(value, commands[key], f"{where}: {key}")
-        else:
-            found |= _named({key: value}, context.command, where)
+    return _of_command(content, context.command, where, context)
+
+
+def _of_command(content: Mapping[str, Any], command: Any, where: str, context: typer.Context) -> dict[str, Any]:
+    """Options of a command, and in mappings those of the commands below it."""
+    below = getattr(command, "commands", {})
+    # `baselines` is both a command and an option of the search.
+    sections = {
+        key: value or {} for key, value in content.items() if key in below and isinstance(value, dict | None)
+    }
+    options = {key: value for key, value in content.items() if key not in sections}
+    found = _named(options, command, where, context)
+    if command is not context.command:  # what is said of `studies` is said of its commands, too
+        for name, each in below.items():
+            known = {parameter.name for parameter in each.params}
+            found[name] = {key: value for key, value in found.items() if key in known}
+    for name, section in sections.items():
+        more = _of_command(section, below[name], f"{where}: {name}", context)
+        found[name] = {**found.get(name, {}), **more}
     return found
 
 
@@ -48,29 +62,41 @@ def _project() -> tuple[str, dict[str, Any]]:
         return where, {}
     except (OSError, ValueError) as error:
         raise DrillError(f"{PROJECT}: cannot be read: {str(error).splitlines()[0]}") from error
-    section = content.get("tool", {}).get("drill-search", {})
+    tools = content.get("tool", {})
+    section = tools.get("drill-search", {}) if isinstance(tools, dict) else {}
     if not isinstance(section, dict):
         raise DrillError(f"{where}: must be a table of options")
     return where, section
 
 
-def _named(content: Mapping[str, Any], command: Any, where: str) -> dict[str, Any]:
-    """Values by the names of a command's parameters."""
+def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.Context) -> dict[str, Any]:
+    """Values by the names of a command's parameters.
+
+    Raises:
+        DrillError: There is no such option, or it cannot have the value.
+    """
     known = {
-        option.removeprefix("--"): parameter.name
+        option.removeprefix("--"): parameter
         for parameter in command.params
-        for option in (*parameter.opts, *parameter.secondary_opts)
-        if option.startswith("--") and parameter.name not in ("config", "help")
+        for option in parameter.opts
+        if option.startswith("--") and parameter.name not in LEFT_OUT
     }
     found = {}
     for key, value in content.items():
-        name = key.replace("_", "-")
+        name = str(key).replace("_", "-")
         if name not in known:
-            allowed = ", ".join(
-                sorted(option for option in known if not option.startswith(("no-", "install", "show-")))
-            )
-            raise DrillError(f"{where}: there is no option {key}; allowed: {allowed}")
+            raise DrillError(f"{where}: there is no option {key}; allowed: {', '.join(sorted(known))}")
+        parameter = known[name]
         if isinstance(value, dict):
             raise DrillError(f"{where}: {key} must be a value or a list, got a mapping")
-        found[known[name]] = value
+        if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
+            raise DrillError(f"{where}: {key} must not be {str(value).lower()}")
+        if parameter.multiple and not isinstance(value, list):
+            value = [value]
+        try:
+            if parameter.callback is None:  # else it would act
+                parameter.process_value(context, value)
+        except (TyperException, TypeError) as error:
+            raise DrillError(f"{where}: {key}: {getattr(error, 'message', error)}") from error
+        found[parameter.name] = value
     return found

@@ -105,6 +105,8 @@ def dashboard(
     study: StudyName = None,
     host: Annotated[str, typer.Option(help="It has no authentication: mind who can reach it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Open optuna-dashboard on the studies."""
     from search.reading import serve_dashboard

@@ -1,6 +1,7 @@
 """Charts by matplotlib: a trial's picture in the dashboard, and those of the report."""
 
 import io
+import logging
 from collections.abc import Sequence
 
 from matplotlib import rc_context
@@ -11,6 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from drill_models.result import EpochRecord
 from search.pages.series import Size, Spent
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it cannot write its own settings
 
 BLUE, ORANGE, GREEN, GREY, RED = "#1f77b4", "#ff7f0e", "#2ca02c", "#9a9a9a", "#d62728"
 PAGE_COLORS = {

@@ -53,12 +53,16 @@ def study_note(study: optuna.Study) -> str:
         held = "holds" if standing.mean >= settings.target else "does not hold"
         lines.append(
             f"**Best: trial {best.number}**, {percent(standing.mean)} (validation{seeds}) with "
-            f"{best.user_attrs[attrs.N_PARAMS]:,} parameters: the target {held}."
+            f"{best.user_attrs[attrs.N_PARAMS]:,} parameters: there the target {held}."
         )
         verdict = kept_verdict(study, best.number)
-        lines.append(
-            _verdict(verdict) if verdict is not None else "It has no verdict yet: `drill-search confirm`."
-        )
+        if verdict is None:
+            lines.append("It has no verdict yet: `drill-search confirm`.")
+        else:
+            lines.append(
+                f"{_verdict(verdict)} There the target holds with {verdict.holding(settings.target)} of "
+                f"{verdict.seeds} seeds."
+            )
     for sitting in sittings(study)[-1:]:
         lines.append("Made by:\n\n    " + shlex.join(sitting["asked"]["command"]))
     lines.append("Export the best:\n\n    drill-search export --study " + shlex.quote(study.study_name))

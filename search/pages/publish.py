@@ -1,7 +1,7 @@
 """Keeps what optuna-dashboard shows of a study up to date: files of trials, notes, figures."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 from optuna_dashboard import save_plotly_graph_object
@@ -11,6 +11,7 @@ from drill_models.backend import Environment
 from drill_models.hand_steps import all_steps
 from drill_models.result import EpochRecord
 from drill_models.step import Step
+from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
 from search.export import trial_yaml
 from search.pages.notes import put_notes, study_note, trial_note
@@ -85,3 +86,23 @@ class Publisher:
 def publish(study: optuna.Study, url: URL) -> None:
     """Writes all notes and figures of a study as it is now."""
     Publisher(study, url, lambda line: None).refresh(now=True)
+
+
+def publish_verdicts(study: optuna.Study, url: URL, steps: Mapping[int, Step], say: Callable[[str], None]) -> None:
+    """Puts verdicts into the notes, and steps with their verdict among the study's files: ended trials take none.
+
+    Args:
+        study: Of the trials.
+        url: Its storage.
+        steps: By the trial's number, with a verdict each.
+        say: Told if the files cannot be written.
+    """
+    artifacts = Artifacts(artifact_folder(url))
+    try:
+        for number, step in steps.items():
+            name, content = f"trial-{number}-verdict.yaml", dump_step(step, SCHEMA_FILE).encode()
+            if artifacts.find(study, study, name) != content:
+                artifacts.keep(study, name, content)
+    except OSError as error:
+        say(f"verdicts are not among the study's files: {artifacts.folder}: {error.strerror}")
+    publish(study, url)

@@ -103,8 +103,11 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     settings, step = read_settings(study), step_six(study, trial)
     counts, standing = tally(study), standings(study)[trial.number]
     verdict = kept_verdict(study, trial.number)
-    holds = standing.mean >= settings.target if verdict is None else verdict.mean >= settings.target
-    where = "validation images" if verdict is None else f"test set, mean of {verdict.seeds} seeds"
+    if verdict is None:
+        holds, where = standing.mean >= settings.target, "validation images"
+    else:
+        held = verdict.holding(settings.target)
+        holds, where = held == verdict.seeds, f"test set, {held} of {verdict.seeds} seeds"
     errors = _errors(study, url, trial, step, source)
     spent = epochs_spent(study)
     found = importance(study)
@@ -149,7 +152,7 @@ def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str
     )
     if verdict is None:
         return [first, "It has no verdict on the test set yet: drill-search confirm trains it again for one."]
-    held = sum(run.accuracies[-1] >= target for run in verdict.runs)
+    held = verdict.holding(target)
     return [
         first,
         f"On the test set it has {percent(verdict.mean)} in the last epoch, the mean of {verdict.seeds} seeds "
