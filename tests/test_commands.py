@@ -21,19 +21,8 @@ from search.studies import all_studies
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
-SMALL = (
-    "--trials",
-    "2",
-    "--epochs",
-    "1",
-    "--budget",
-    "2000",
-    "--baselines",
-    "none",
-    "--no-starts",
-    "--workers",
-    "1",
-)
+SIZES = ("--trials", "2", "--epochs", "1", "--budget", "2000")
+SMALL = (*SIZES, "--baselines", "none", "--no-starts", "--workers", "1")
 NAME = "mnist-5k-2000-drill2-1epochs"
 
 
@@ -223,33 +212,35 @@ def test_doctor_names_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatc
     assert "search in another folder" in found["./studies"].remedy
 
 
-def test_doctor_names_libraries_that_are_missing(tmp_path: Path) -> None:
-    """Each alone, in a process where it cannot be imported."""
-    for name in LIBRARIES.keys() - {"drill-search"}:
-        script = (
-            f"import sys\nsys.modules[{LIBRARIES[name].split('.')[0]!r}] = None\nfrom pathlib import Path\n"
-            "from drill_models.resolve import DataSource\nfrom search.doctor import examine\n"
-            "for one in examine(DataSource(folder=Path('none'), offline=True), None): print(one.what, one.state)"
-        )
-        ended = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        assert f"{name} trouble" in ended.stdout
-        assert "./studies ok" in ended.stdout
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch", "sqlalchemy", "mlxtend", "llvmlite"])
+def test_doctor_names_a_library_that_is_missing(tmp_path: Path, name: str) -> None:
+    """In a process where it cannot be imported."""
+    script = (
+        f"import sys\nsys.modules[{LIBRARIES[name].split('.')[0]!r}] = None\nfrom pathlib import Path\n"
+        "from drill_models.resolve import DataSource\nfrom search.doctor import examine\n"
+        "for one in examine(DataSource(folder=Path('none'), offline=True), None): print(one.what, one.state)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"{name} trouble" in ended.stdout
+    assert "./studies ok" in ended.stdout
 
 
 def test_a_pipe_that_is_closed_early_is_no_mistake(tmp_path: Path) -> None:
     steps = sorted(map(str, (ROOT / "studies/drills").glob("*/*.yaml")))
     command = [sys.executable, "-m", "search", "show", *steps]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

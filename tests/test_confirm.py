@@ -14,6 +14,8 @@ from search.confirmed import FILE, ConfirmedRuns
 from search.reading import open_to_read
 from tests.command_line import Run
 
+SMALL = ("--epochs", "1", "--budget", "2000", "--baselines", "none", "--no-starts", "--workers", "1")
+
 QUICK = ("--workers", "1")
 
 
@@ -97,20 +99,7 @@ def test_two_files_are_compared(run: Run, file: Path, tmp_path: Path) -> None:
 
 
 def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
-    words = (
-        "--trials",
-        "2",
-        "--epochs",
-        "1",
-        "--budget",
-        "2000",
-        "--baselines",
-        "none",
-        "--no-starts",
-        "--workers",
-        "1",
-    )
-    assert run(*words)[0] == 0
+    assert run("--trials", "2", *SMALL)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
     code, text, _ = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
     assert code == 0
@@ -134,20 +123,7 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_verdict_of_the_exported_file_survives_the_next_export(run: Run) -> None:
-    words = (
-        "--trials",
-        "1",
-        "--epochs",
-        "1",
-        "--budget",
-        "2000",
-        "--baselines",
-        "none",
-        "--no-starts",
-        "--workers",
-        "1",
-    )
-    assert run(*words)[0] == 0
+    assert run("--trials", "1", *SMALL)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
     assert run("confirm", str(file), "--seeds", "1", "--workers", "1")[0] == 0
     before = load_step(file)
