@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 
-SamplerName = Literal["tpe", "local", "nsga2", "cmaes", "gp", "random"]
+SamplerName = Literal["tpe", "nsga2", "cmaes", "gp", "random"]
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 
 PrunerName = Literal["forecast", "gentle", "percentile", "median", "hyperband", "none"]

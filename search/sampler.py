@@ -7,7 +7,7 @@ and learns from, what was really evaluated.
 """
 
 import random
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -26,8 +26,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.names import SamplerName
-from search.neighbours import NeighbourSampler
-from search.wrapping import WrappingSampler
 
 Params = dict[str, Any]
 
@@ -55,7 +53,7 @@ class BudgetedSpace(Protocol):
         """Equal for points that mean the same, though they differ where it does not matter."""
 
 
-class BudgetSampler(WrappingSampler):
+class BudgetSampler(BaseSampler):
     """Wraps a sampler so that every proposed point keeps a budget.
 
     All dimensions of the space are sampled jointly from the first trial on, also while the wrapped sampler
@@ -89,12 +87,32 @@ class BudgetSampler(WrappingSampler):
             )
         if max_draws < 1:
             raise ValueError(f"max_draws must be at least 1, got {max_draws}")
-        super().__init__(base)
+        self._base = base
         self._space = space
         self._max_draws = max_draws
         self._tighter = tighter
         self._seen: set[int] = set()
         self._identities: set[Hashable] = set()
+
+    def reseed_rng(self) -> None:
+        """Reseeds the wrapped sampler."""
+        self._base.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Passed on."""
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Passed on."""
+        self._base.after_trial(study, trial, state, values)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter that is drawn alone, by the wrapped sampler."""
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The space's dimensions, and what the wrapped sampler would sample jointly beside them."""
@@ -166,21 +184,14 @@ class BudgetSampler(WrappingSampler):
         return self._base.sample_independent(study, trial, name, distribution)
 
 
-def base_sampler(
-    name: SamplerName, seed: int, dimensions: Mapping[str, BaseDistribution] | None = None
-) -> BaseSampler:
-    """A sampler with settings for searches of about 100 trials; all but `local` are Optuna's own.
+def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """One of Optuna's samplers, with settings for searches of about 100 trials.
 
     Args:
         name: Which.
         seed: Of its random state.
-        dimensions: Of the space; `local` needs them.
     """
     match name:
-        case "local":
-            if dimensions is None:
-                raise ValueError("local needs the dimensions of the space")
-            return NeighbourSampler(base_sampler("tpe", seed), dimensions, seed=seed)
         case "tpe":
             return TPESampler(seed=seed)
         case "nsga2":
@@ -202,4 +213,4 @@ def max_draws(name: SamplerName) -> int:
     One of TPE takes 45 ms with 1,000 trials in the study (`tests/benchmarks/proposals.py`), one of the GP a
     second; the others take about a millisecond.
     """
-    return 1 if name in ("tpe", "local", "gp") else 4
+    return 1 if name in ("tpe", "gp") else 4

@@ -97,7 +97,7 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         proposals = config.seed + len(study.get_trials(deepcopy=False))
         sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
         study.sampler = BudgetSampler(
-            base_sampler(config.sampler, proposals, space.distributions),
+            base_sampler(config.sampler, proposals),
             BudgetedSpace(space, config.budget),
             max_draws=max_draws(config.sampler),
             tighter=sizes.of if config.objective == "pareto" else None,

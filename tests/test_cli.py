@@ -105,7 +105,7 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--timeout", "nan"], "--timeout must be a number of seconds above 0, got nan"),
         (["--target", "99.4"], "--target is a fraction above 0 and at most 1, for example 0.994, got 99.4"),
         (["--dataset", "cifar"], "--dataset must be one of mnist, mnist-5k, fashion-mnist"),
-        (["--sampler", "grid"], "--sampler must be one of tpe, local, nsga2, cmaes, gp, random, got 'grid'"),
+        (["--sampler", "grid"], "--sampler must be one of tpe, nsga2, cmaes, gp, random, got 'grid'"),
         (["--pruner", "x"], "--pruner must be one of forecast"),
         (["--device", "tpu"], "--device must be one of auto, cpu, cuda, got 'tpu'"),
         (["--baselines", "z-runs"], "there is no such ladder; allowed: all, none, a-runs"),

@@ -1,7 +1,5 @@
 """`BudgetSampler`: Optuna's conformance suite, and the budget over thousands of proposals."""
 
-import math
-import random
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -26,7 +24,6 @@ from optuna.testing.pytest_samplers import (
 
 from drill_models.count import count
 from search.names import SamplerName
-from search.neighbours import NeighbourSampler, neighbour
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
@@ -242,40 +239,3 @@ def test_same_seed_same_proposals() -> None:
         return points
 
     assert proposals() == proposals()
-
-
-class TestOverNeighbours(BasicSamplerTestCase, RelativeSamplerTestCase):
-    @pytest.fixture
-    def sampler(self) -> Factory:
-        return lambda: NeighbourSampler(TPESampler(n_startup_trials=0, seed=0), {}, seed=0)
-
-
-def test_neighbours_differ_in_a_few_dimensions_and_stay_in_range() -> None:
-    rng = random.Random(0)
-    (point,) = random_points(1)
-    changes = []
-    for _ in range(500):
-        other = neighbour(point, SPACE.distributions, rng)
-        assert all(d._contains(d.to_internal_repr(other[name])) for name, d in SPACE.distributions.items())
-        changes.append([name for name in point if other[name] != point[name]])
-    assert 1.5 < sum(map(len, changes)) / len(changes) < 3.5
-    assert {name for names in changes for name in names} == set(SPACE.distributions)
-
-
-def test_every_second_proposal_is_near_one_of_the_best() -> None:
-    limits = Budget(max_params=5_000)
-    space = BudgetedSpace(SPACE, limits)
-    sampler = BudgetSampler(base_sampler("local", 0, SPACE.distributions), space, max_draws=max_draws("local"))
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    best: list[dict[str, Any]] = []
-    changed: list[int] = []
-    for number in range(60):
-        point = study.ask(dict(SPACE.distributions)).params
-        assert space.fits(point)
-        if number > 10:
-            rest = [name for name in point if not name[1:].isdigit()]
-            differ = min(sum(point[name] != other[name] for name in rest) for other in best[:5])
-            changed += [differ] if number % 2 else []
-        study.tell(number, 1 / (1 + abs(point["rotation"] - 7) + abs(math.log(point["sgd_lr"] / 0.1))))
-        best = [trial.params for trial in sorted(study.trials, key=lambda trial: -trial.values[0])]
-    assert sum(differ <= 4 for differ in changed) > 0.7 * len(changed)

@@ -62,7 +62,6 @@ CASES: dict[str, SamplerName | None] = {
     "plain TPE, oversized pruned": None,
     "plain TPE, with constraint": None,
     "BudgetSampler(TPE)": "tpe",
-    "BudgetSampler(local)": "local",
     "BudgetSampler(random)": "random",
     "BudgetSampler(NSGA-II)": "nsga2",
     "BudgetSampler(CMA-ES)": "cmaes",
@@ -140,7 +139,7 @@ def run(case: str, model: Model, budget: Budget, trials: int, seed: int) -> Sear
     sampler: BaseSampler = TPESampler(seed=seed)
     if name is not None:
         budgeted = BudgetedSpace(space, budget)
-        base = base_sampler(name, seed, space.distributions)
+        base = base_sampler(name, seed)
         sampler = BudgetSampler(base, budgeted, max_draws=max_draws(name))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     noise = random.Random(seed)
