@@ -40,6 +40,11 @@ def percent_axis(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
+def legend_above(figure: Figure) -> None:
+    """A legend that covers no data."""
+    figure.legend(loc="outside upper left", ncols=6, fontsize="small", frameon=False)
+
+
 def curve_chart(records: Sequence[EpochRecord], target: float, held_out: str = "validation") -> Figure:
     """Training and held-out accuracy of one run after each epoch."""
     figure, axes = new_chart()
@@ -109,7 +114,7 @@ def size_chart(found: Sequence[Size], budget: int, target: float) -> Figure:
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("validation accuracy")
     percent_axis(axes)
-    axes.legend(loc="lower left", fontsize="small")
+    legend_above(figure)
     return figure
 
 
@@ -130,7 +135,7 @@ def spent_chart(spent: Sequence[Spent]) -> Figure:
     axes.set_xlabel("trial")
     axes.set_ylabel("epochs")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper right", fontsize="small")
+    legend_above(figure)
     return figure
 
 
