@@ -60,5 +60,5 @@ def noise_sentence(accuracy: float, n_images: int, runs: int) -> str:
     which = "One run with one seed: its value" if runs == 1 else f"The mean of {runs} runs"
     return (
         f"{which} has a standard error of about {error:.2%} on {n_images:,} validation images and is optimistic, "
-        f"because it was chosen by that value. The test set was not used."
+        f"because it was chosen by that value. The search did not use the test set."
     )

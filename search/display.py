@@ -64,9 +64,8 @@ class SearchDisplay:
         self._spent: list[float] = []
         self._started = time.monotonic()
         self._bar = Progress(
-            TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
-            console=console, auto_refresh=False,
-        )  # fmt: skip
+            TextColumn("trials "), MofNCompleteColumn(), BarColumn(), console=console, auto_refresh=False
+        )
         self._task = self._bar.add_task("", total=trials)
         self._live = (
             Live(console=console, auto_refresh=False, transient=True)
@@ -103,13 +102,17 @@ class SearchDisplay:
         )
         if opened.already or opened.requeued:
             again = f"; run again: trial {', '.join(map(str, opened.requeued))}" if opened.requeued else ""
-            self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
+            if opened.already < self._trials:
+                self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
+            else:
+                self.notice(f"all {self._trials} trials are there; for more give a higher --trials{again}")
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
         if opened.started:
-            self.notice(f"then starting points: {', '.join(opened.started)}")
+            when = "then" if seeded.queued else "first"
+            self.notice(f"{when} starting points: {', '.join(opened.started)}")
         self._read()
         self._refresh()
 
@@ -164,11 +167,12 @@ class SearchDisplay:
         epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
-                text = f"{percent(accuracy_of(trial))} after {epochs} epochs"
+                text = f"{percent(accuracy_of(trial))} after {epochs} {_words('epoch', epochs)}"
                 if self._best is not None and self._best.number == trial.number:
                     text += "  best so far"
             case TrialState.PRUNED:
-                text = f"stopped at {percent(records[-1].val_accuracy if records else None)} after {epochs} epochs"
+                text = f"stopped at {percent(records[-1].val_accuracy if records else None)}"
+                text += f" after {epochs} {_words('epoch', epochs)}"
             case _:
                 text = "failed"
         reason = trial.user_attrs.get(attrs.REASON)
@@ -202,15 +206,12 @@ class SearchDisplay:
         if self._live is None or self._opened is None:
             return
         counts = self._counts
-        self._bar.update(
-            self._task,
-            completed=min(counts.trained, self._trials),
-            description=(
-                f"{counts.complete} complete, {counts.pruned} stopped early, {len(self._running)} running, "
-                f"{_duration(time.monotonic() - self._started)} so far, {self._left()}"
-            ),
+        self._bar.update(self._task, completed=min(counts.trained, self._trials))
+        state = Text(
+            f"        {counts.complete} complete, {counts.pruned} stopped early, {len(self._running)} running; "
+            f"{_duration(time.monotonic() - self._started)} so far, {self._left()}"
         )
-        self._live.update(Group(self._bar, self._best_line(), *self._running_lines()), refresh=True)
+        self._live.update(Group(self._bar, state, self._best_line(), *self._running_lines()), refresh=True)
 
     def _best_line(self) -> Text:
         best = self._best
@@ -230,7 +231,7 @@ class SearchDisplay:
             Text(
                 f"{'' if i else 'now':<7} trial {trial_name(one.trial)}: {one.n_params:,} parameters, epoch "
                 f"{len(one.records)}/{one.epochs}  "
-                + " ".join(f"{record.val_accuracy:.2%}" for record in one.records[-6:]),
+                + " ".join(f"{record.val_accuracy:.2%}" for record in one.records[-3:]),
                 no_wrap=True,
                 overflow="ellipsis",
             )

@@ -228,5 +228,5 @@ def _extra() -> Finding:
         what="exports",
         state="missing",
         found=f"no {', '.join(missing)}, for notebook and ONNX",
-        remedy="pip install 'drill-search[export]'",
+        remedy=f"pip install {' '.join(missing)}",
     )

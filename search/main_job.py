@@ -4,15 +4,19 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+import optuna
+
 from drill_models.errors import StudyError
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
-from search.history import baselines, has_two_values, ranked, tally
+from search.history import baselines, has_two_values, ranked, standings, tally
 from search.interrupt import stop_on_signals
 from search.screen import Screen
 from search.session import Outcome, search
 from search.storage import parse, shown, storage_errors
+from search.study import read_settings
+from search.tables import percent
 from search.trial_tables import baseline_table, best_table, front_table
 
 
@@ -60,6 +64,18 @@ def _without_password(word: str) -> str:
         return option + "..."  # no URL, but it may hold a password
 
 
+def _target_line(study: optuna.Study) -> str:
+    """Whether the best holds the target where it was searched."""
+    settings, trial = read_settings(study), ranked(study)[0]
+    standing = standings(study)[trial.number]
+    runs = "one run" if standing.runs == 1 else f"mean of {standing.runs} seeds"
+    holds = "holds" if standing.mean >= settings.target else "does not hold"
+    return (
+        f"the target of {percent(settings.target)} {holds} on the validation images of {settings.dataset}: "
+        f"{percent(standing.mean)}, {runs}"
+    )
+
+
 def _summary(outcome: Outcome, screen: Screen) -> None:
     study = outcome.opened.study
     counts = tally(study)
@@ -82,4 +98,9 @@ def _summary(outcome: Outcome, screen: Screen) -> None:
         )
     if outcome.exported is not None:
         screen.result(f"step 6 written to {outcome.exported}")
+    if outcome.finished and ranked(study):
+        screen.result(_target_line(study))
+        screen.result(
+            "next: drill-search report (a page on it), drill-search confirm (its verdict on the test set)"
+        )
     screen.document(search_document(outcome))

@@ -26,6 +26,8 @@ from spaces.skeletons import check_budget, load_skeletons
 
 MAX_STUDY_NAME = 100
 
+TRACKER_PACKAGES: dict[TrackerName, str] = {"mlflow": "mlflow-skinny", "tensorboard": "tensorboard"}
+
 NameT = TypeVar("NameT", bound=str)
 
 
@@ -142,7 +144,7 @@ def _trackers(names: Sequence[str]) -> tuple[TrackerName, ...]:
     found = tuple(one_of("--tracker", name, TRACKER_NAMES) for name in dict.fromkeys(names))
     for name in found:
         if find_spec(name) is None:
-            raise DrillError(f"--tracker {name} needs a library: pip install 'drill-search[{name}]'")
+            raise DrillError(f"--tracker {name} needs a library: pip install {TRACKER_PACKAGES[name]}")
     return found
 
 

@@ -112,5 +112,7 @@ class Screen:
 
 
 def _plain(console: Console, line: str) -> None:
-    """Prints a line as it is: names in it may look like markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    """Prints lines as they are: names in them may look like markup. Terminals wrap them, but no commands."""
+    for one in line.split("\n"):
+        wrapped = console.is_terminal and not one.lstrip().startswith("drill-search ")
+        console.print(one, highlight=False, markup=False, soft_wrap=not wrapped)

@@ -1,7 +1,12 @@
 """What is printed: tables of layers, of epochs, of trials. Words and numbers in, rich tables out."""
 
+from collections.abc import Sequence
+from copy import copy
+
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 
@@ -15,17 +20,51 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{accuracy:.2%}"
 
 
-def new_table(*columns: str, title: str | None = None, left: int = 1) -> Table:
-    """A plain table: the first `left` columns are words, the others right-aligned numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+WIDE = 10_000
+"""Characters: more than any table takes."""
+
+
+class FittingTable(Table):
+    """A table that leaves out columns where a terminal is too narrow for all: half a number says nothing.
+
+    Attributes:
+        spare: Headings of columns that may be left out, the first one first.
+    """
+
+    spare: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = copy(self)
+        for heading in self.spare:
+            if Measurement.get(console, options.update_width(WIDE), table).maximum <= options.max_width:
+                break
+            table.columns = [column for column in table.columns if column.header != heading]
+        yield from Table.__rich_console__(table, console, options)
+
+
+def new_table(*columns: str, title: str | None = None, left: int = 1, spare: Sequence[str] = ()) -> FittingTable:
+    """A plain table.
+
+    Args:
+        columns: Headings. The first `left` are of words, the others of right-aligned numbers.
+        title: Above it.
+        left: See `columns`.
+        spare: What is left out where a terminal is too narrow, the first one first.
+    """
+    table = FittingTable(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False
+    )
+    table.spare = spare
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left)
+        words = i < left
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 
 def layer_table(counted: Count) -> Table:
     """The receptive-field table of a network."""
-    table = new_table("layer", "kernel", "pad", "input", "output", "field", "parameters", "mult-adds")
+    columns = ("layer", "kernel", "pad", "input", "output", "field", "parameters", "mult-adds")
+    table = new_table(*columns, spare=("pad", "input"))
     for row in layer_rows(counted):
         table.add_row(*row)
     table.add_section()

@@ -44,7 +44,7 @@ def front_table(study: optuna.Study) -> Table:
 
 
 def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Table:
-    table = new_table("trial", *COLUMNS, title=title, left=2)
+    table = new_table("trial", *COLUMNS, title=title, left=2, spare=("epochs", "seeds", "best epoch"))
     for row in cells(study, trials):
         table.add_row(*row)
     return table
@@ -59,7 +59,14 @@ def cells(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[list[str]]
 def baseline_table(study: optuna.Study) -> Table:
     """The hand steps that were queued, beside what their authors reported."""
     dataset = read_settings(study).dataset
-    table = new_table("hand step", *COLUMNS, "reported*", title=f"Hand steps on {dataset}", left=2)
+    table = new_table(
+        "hand step",
+        *COLUMNS,
+        "reported*",
+        title=f"Hand steps on {dataset}",
+        left=2,
+        spare=("epochs", "seeds", "best epoch", "network"),
+    )
     table.caption = (
         "* best test accuracy of all epochs, on MNIST, chosen on the test set by its author; "
         "not comparable with a validation value"
@@ -75,10 +82,7 @@ def baseline_table(study: optuna.Study) -> Table:
 def study_table(studies: Sequence[Listed]) -> Table:
     """One row a study."""
     columns = ("study", "data set", "budget", "objective", "trials", "complete", "best", "parameters")
-    table = new_table(*columns, left=2)
-    table.columns[0].overflow = "fold"  # a name that is cut short names nothing
-    table.columns[0].min_width = min(30, max((len(one.name) for one in studies), default=0))
-    table.columns[1].no_wrap = True
+    table = new_table(*columns, left=1, spare=("objective", "data set", "complete", "parameters"))
     for one in studies:
         table.add_row(
             escape(one.name),

@@ -54,7 +54,7 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
         f"verdict: test accuracy {verdict.mean:.2%} in the last epoch (mean of 2 seeds"
         in run("show", str(file))[1]
     )
-    assert "tiny: the target of 5.00% holds in all 2 seeds throughout the last 2 epochs" in text
+    assert "the target of 5.00% holds in all 2 seeds throughout the last 2 epochs" in text
     assert f"{verdict.mean:.2%}" in text
     lines = FILE.read_bytes()
 
@@ -116,7 +116,7 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
         assert files == {f"trial-{number}-verdict.yaml" for number in (0, 1)}
     assert run("report")[0] == 0
     (page,) = Path("studies").glob("*.html")
-    assert "does not hold (test set, 0 of 1 seeds)" in page.read_text()
+    assert "does not hold (test set of mnist-5k, 0 of 1 seeds)" in page.read_text()
     assert load_step(file).verdict is None
     assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 1

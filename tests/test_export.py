@@ -118,7 +118,7 @@ def test_analysis_names_the_facts(searched: optuna.Study, exported: Path) -> Non
     assert f"{n_params:,} of 1,500 parameters" in text
     assert "Best of 3 complete trials" in text
     assert "validation images" in text
-    assert "The test set was not used" in text
+    assert "The search did not use the test set" in text
     assert "No hand step of this study ran to its end" in text
 
 

@@ -78,7 +78,7 @@ def test_the_report_says_whether_the_target_holds(run: Run, searched: Path) -> N
     assert str(file) in text
     page = file.read_text()
     assert len(page) < 3_000_000
-    assert "target of 99.40% does not hold (validation images)" in page
+    assert "target of 99.40% does not hold (validation images of mnist-5k)" in page
     assert "The best of 4 networks has" in page
     assert "It has no verdict on the test set yet" in page
     assert "validation images are wrong" in page

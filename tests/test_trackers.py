@@ -76,4 +76,4 @@ def test_unknown_trackers_and_missing_libraries(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr("search.options.find_spec", lambda name: None)
     code, _, error = run("--tracker", "mlflow", "--budget", "2000")
     assert code == 2
-    assert "pip install 'drill-search[mlflow]'" in error
+    assert "pip install mlflow-skinny" in error

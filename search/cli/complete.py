@@ -26,7 +26,12 @@ def among(names: Sequence[str]) -> Completion:
 def hand_steps(incomplete: str) -> list[str]:
     """Completes ladders and their steps."""
     steps = [f"{path.parent.name}/{path.stem}" for path in sorted(shipped(FOLDER).glob("*/*.yaml"))]
-    return among(["all", "none", *ladders(), *steps])(incomplete)
+    return among(["all", *ladders(), *steps])(incomplete)
+
+
+def hand_steps_or_none(incomplete: str) -> list[str]:
+    """Completes ladders, their steps, and `none`."""
+    return [*among(["none"])(incomplete), *hand_steps(incomplete)]
 
 
 def studies(incomplete: str) -> list[str]:

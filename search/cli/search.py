@@ -25,7 +25,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
-from search.cli.complete import among, hand_steps, studies
+from search.cli.complete import among, hand_steps_or_none, studies
 from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
 from search.screen import Screen
 
@@ -45,7 +45,7 @@ Baselines = Annotated[
     list[str] | None,
     typer.Option(
         "--baselines",
-        autocompletion=hand_steps,
+        autocompletion=hand_steps_or_none,
         help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable.",
     ),
 ]

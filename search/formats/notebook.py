@@ -29,7 +29,7 @@ def notebook(step: Step, made_by: str) -> str:
     try:
         from nbformat import v4, validate, writes
     except ImportError as error:
-        raise DrillError("a notebook needs nbformat: pip install 'drill-search[export]'") from error
+        raise DrillError("a notebook needs nbformat: pip install nbformat") from error
     run = None if step.result is None else step.result.run
     cells = [
         v4.new_markdown_cell(f"# {step.name}\n\n{made_by}"),

