@@ -95,7 +95,7 @@ def size_chart(found: Sequence[Size], budget: int, target: float) -> Figure:
     figure, axes = new_chart()
     looks = {"trial": (GREY, "o"), "starting point": (GREEN, "D"), "hand step": (ORANGE, "s")}
     top = max(size.accuracy for size in found)
-    lowest = min(top, target) - ROOM
+    lowest = max(min(top, target) - ROOM, min(target, *(size.accuracy for size in found)) - ROOM / 20)
     for kind, (color, marker) in looks.items():
         these = [size for size in found if size.kind == kind and size.accuracy >= lowest]
         if these:

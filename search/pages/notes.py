@@ -66,7 +66,7 @@ def study_note(study: optuna.Study) -> str:
     for sitting in sittings(study)[-1:]:
         lines.append("Made by:\n\n    " + shlex.join(sitting["asked"]["command"]))
     lines.append("Export the best:\n\n    drill-search export --study " + shlex.quote(study.study_name))
-    lines.append("Values are validation accuracies: the test set is read by `drill-search confirm` alone.")
+    lines.append("Values are validation accuracies; the search does not read the test set.")
     return "\n\n".join(lines) + "\n"
 
 
