@@ -98,6 +98,10 @@ def confirm(
                     watcher.run(steps[i], run, True)
         if left:
             at_a_time = min(len(left), workers or default_workers(backend.device))
+            source.say(
+                f"training from scratch on all {len(data.train):,} training images of {data.name}: {len(left)} "
+                f"{'run' if len(left) == 1 else 'runs'}, {at_a_time} at a time; -v shows each epoch"
+            )
             with open_executor(data, backend, at_a_time, should_stop) as executor:
                 for run in _train(left, executor, watcher, source.say, should_stop):
                     kept.add(run)
