@@ -105,6 +105,9 @@ def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPat
     code, text, _ = run("doctor", "--help")
     assert code == 0
     assert "--offline" in text
+    code, text, error = run("doctor", "--offline")
+    assert "pyproject.toml: cannot be read" in error
+    assert "torchvision" in text
     Path("pyproject.toml").write_text("tool = 3\n")
     assert "there is no study database" in run("studies")[2]
 
@@ -112,12 +115,13 @@ def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("bugdet: 5", "own.yaml: there is no option bugdet; allowed: baselines, budget"),
+        ("bugdet: 5", "own.yaml: there is no option bugdet; did you mean budget?"),
+        ("xyz: 5", "own.yaml: there is no option xyz; allowed: baselines, budget"),
         ("budget: {a: 1}", "own.yaml: budget must be a value or a list, got a mapping"),
         ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: data"),
         ("budget: many", "own.yaml: budget: "),
         ("budget: yes", "own.yaml: budget must not be true"),
-        ("no-starts: true", "there is no option no-starts; allowed: baselines"),
+        ("no-starts: true", "there is no option no-starts; did you mean starts?"),
         ("show-completion: true", "there is no option show-completion"),
         ("studies: {list: {nonsense: 1}}", "own.yaml: studies: list: there is no option nonsense"),
         ("- 1", "own.yaml: must be a mapping"),

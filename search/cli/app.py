@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from drill_models.errors import DrillError
 from search.cli.complete import among, studies
 from search.cli.config_file import read_config
 from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS
@@ -76,8 +77,14 @@ def _log(context: typer.Context, value: Path | None) -> Path | None:
 
 
 def _config(context: typer.Context, value: Path | None) -> Path | None:
-    if not {"-h", "--help"} & set(sys.argv):  # a file that is wrong is no reason to withhold help
+    if {"-h", "--help"} & set(sys.argv):  # a file that is wrong is no reason to withhold help
+        return value
+    try:
         context.default_map = read_config(value, context)
+    except DrillError as error:
+        if "doctor" not in sys.argv:  # which goes on and finds what else is wrong
+            raise
+        screen_of(context).mistake(str(error))
     return value
 
 

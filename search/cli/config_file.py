@@ -6,6 +6,7 @@ those of the options, with - or _ (`starts: false`, not `no-starts`). What is ty
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
     for key, value in content.items():
         name = str(key).replace("_", "-")
         if name not in known:
-            raise DrillError(f"{where}: there is no option {key}; allowed: {', '.join(sorted(known))}")
+            meant = get_close_matches(name, known, n=1)
+            hint = f"did you mean {meant[0]}?" if meant else f"allowed: {', '.join(sorted(known))}"
+            raise DrillError(f"{where}: there is no option {key}; {hint}")
         parameter = known[name]
         if isinstance(value, dict):
             raise DrillError(f"{where}: {key} must be a value or a list, got a mapping")
