@@ -315,12 +315,11 @@ QUICK = [
 
 @pytest.mark.parametrize("words", QUICK, ids=lambda words: " ".join(words)[:20])
 def test_answers_at_once(tmp_path: Path, words: list[str]) -> None:
-    times: list[float] = []
-    while not times or (min(times) >= 0.5 and len(times) < 20):  # other processes may be in its way
-        before = os.times()
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
         ended = _run(tmp_path, *words)
-        after = os.times()
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        times.append(time.perf_counter() - started)
         assert ended.returncode in (0, 2)
     assert min(times) < 0.5
 
