@@ -39,10 +39,8 @@ def python_file(step: Step, made_by: str) -> str:
     if step.analysis:
         page.append(code.wrapped(step.analysis))
     page.append(code.wrapped(made_by))
-    words = (
-        "[--seed N] [--full] [--out weights.pt]" if small else "--data DIR [--seed N] [--full] [--out weights.pt]"
-    )
-    page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {words}")
+    folder = "" if small else "--data DIR "
+    page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {folder}[--seed N] [--full] [--out weights.pt]")
     doc = f"{step.name}.\n\n" + "\n\n".join(page) + "\n"
     doc = doc.replace("\\", "\\\\").replace('"""', "'''")
     main = MAIN.format(seed=0 if run is None else run.seed, data=where)

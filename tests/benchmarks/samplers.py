@@ -139,8 +139,7 @@ def run(case: str, model: Model, budget: Budget, trials: int, seed: int) -> Sear
     sampler: BaseSampler = TPESampler(seed=seed)
     if name is not None:
         budgeted = BudgetedSpace(space, budget)
-        base = base_sampler(name, seed)
-        sampler = BudgetSampler(base, budgeted, max_draws=max_draws(name))
+        sampler = BudgetSampler(base_sampler(name, seed), budgeted, max_draws=max_draws(name))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     noise = random.Random(seed)
     seen, real = 0.0, 0.0
