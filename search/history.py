@@ -91,6 +91,15 @@ class Standing:
     mean: float
     runs: int
 
+    @property
+    def of(self) -> str:
+        """What the mean is of, for a person."""
+        return "one run" if self.runs == 1 else f"mean of {self.runs} seeds"
+
+    def holds(self, target: float) -> bool:
+        """Whether the target holds on the validation images: by the mean, which is what a search knows best."""
+        return self.mean >= target
+
 
 def standings(study: optuna.Study) -> dict[int, Standing]:
     """Of each complete trial, by number."""

@@ -68,11 +68,10 @@ def _target_line(study: optuna.Study) -> str:
     """Whether the best holds the target where it was searched."""
     settings, trial = read_settings(study), ranked(study)[0]
     standing = standings(study)[trial.number]
-    runs = "one run" if standing.runs == 1 else f"mean of {standing.runs} seeds"
-    holds = "holds" if standing.mean >= settings.target else "does not hold"
+    holds = "holds" if standing.holds(settings.target) else "does not hold"
     return (
         f"the target of {percent(settings.target)} {holds} on the validation images of {settings.dataset}: "
-        f"{percent(standing.mean)}, {runs}"
+        f"{percent(standing.mean)}, {standing.of}"
     )
 
 

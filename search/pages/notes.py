@@ -49,10 +49,9 @@ def study_note(study: optuna.Study) -> str:
         lines.append("No trial is complete yet.")
     else:
         standing = standings(study)[best.number]
-        seeds = "" if standing.runs == 1 else f", mean of {standing.runs} seeds"
-        held = "holds" if standing.mean >= settings.target else "does not hold"
+        held = "holds" if standing.holds(settings.target) else "does not hold"
         lines.append(
-            f"**Best: trial {best.number}**, {percent(standing.mean)} (validation{seeds}) with "
+            f"**Best: trial {best.number}**, {percent(standing.mean)} (validation, {standing.of}) with "
             f"{best.user_attrs[attrs.N_PARAMS]:,} parameters: there the target {held}."
         )
         verdict = kept_verdict(study, best.number)

@@ -104,7 +104,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     counts, standing = tally(study), standings(study)[trial.number]
     verdict = kept_verdict(study, trial.number)
     if verdict is None:
-        holds, where = standing.mean >= settings.target, f"validation images of {settings.dataset}"
+        holds, where = standing.holds(settings.target), f"validation images of {settings.dataset}"
     else:
         held = verdict.holding(settings.target)
         holds, where = held == verdict.seeds, f"test set of {settings.dataset}, {held} of {verdict.seeds} seeds"
@@ -146,11 +146,10 @@ def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str
     """Two sentences."""
     settings, standing = read_settings(study), standings(study)[trial.number]
     counts, verdict = tally(study), kept_verdict(study, trial.number)
-    seeds = "one run" if standing.runs == 1 else f"mean of {standing.runs} seeds"
     n_params = trial.user_attrs[attrs.N_PARAMS]
     first = (
         f"The best of {counts.trained} networks has {n_params:,} of at most {settings.max_params:,} parameters "
-        f"and {percent(standing.mean)} on the validation images of {settings.dataset} ({seeds})."
+        f"and {percent(standing.mean)} on the validation images of {settings.dataset} ({standing.of})."
     )
     if verdict is None:
         return [first, "It has no verdict on the test set yet: drill-search confirm trains it again for one."]
