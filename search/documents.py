@@ -52,7 +52,7 @@ def trial_document(trial: FrozenTrial, network: str, standing: Standing | None) 
 
 def trial_documents(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[Document]:
     """Several trials of a study."""
-    space, stand = read_space(study), standings(study)
+    space, stand = read_space(study), standings(study, trials)
     return [
         trial_document(trial, chain(space.model(point_of(trial))), stand.get(trial.number)) for trial in trials
     ]

@@ -29,7 +29,7 @@ from search.history import (
     has_two_values,
     ranked,
     recipe_of,
-    standings,
+    standing_of,
     tally,
 )
 from search.retrain import SMALL_DATA
@@ -244,7 +244,7 @@ def _analysis(
 ) -> str:
     counts = tally(study)
     records = curve(trial)
-    standing = standings(study)[trial.number]
+    standing = standing_of(study, trial)
     n_params = count(recipe.model).n_params
     start = trial.user_attrs.get(attrs.START)
     sentences = [

@@ -1,6 +1,6 @@
 """Reads a study back: which trials count, which is best, what a trial was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Tally:
         over_budget: Hand steps that were recorded and not trained.
         interrupted: Stopped with their process and queued again.
         waiting: Queued.
+        running: Being trained.
     """
 
     trained: int = 0
@@ -37,11 +38,12 @@ class Tally:
     over_budget: int = 0
     interrupted: int = 0
     waiting: int = 0
+    running: int = 0
 
 
 def tally(study: optuna.Study) -> Tally:
     """Counts a study's trials."""
-    complete = pruned = failed = over = interrupted = waiting = 0
+    complete = pruned = failed = over = interrupted = waiting = running = 0
     for trial in study.get_trials(deepcopy=False):
         match trial.state:
             case TrialState.COMPLETE:
@@ -58,6 +60,8 @@ def tally(study: optuna.Study) -> Tally:
                     failed += 1
             case TrialState.WAITING:
                 waiting += 1
+            case TrialState.RUNNING:
+                running += 1
     return Tally(
         trained=complete + pruned + failed,
         complete=complete,
@@ -66,6 +70,7 @@ def tally(study: optuna.Study) -> Tally:
         over_budget=over,
         interrupted=interrupted,
         waiting=waiting,
+        running=running,
     )
 
 
@@ -101,14 +106,20 @@ class Standing:
         return self.mean >= target
 
 
-def standings(study: optuna.Study) -> dict[int, Standing]:
-    """Of each complete trial, by number."""
+def standings(study: optuna.Study, trials: Iterable[FrozenTrial]) -> dict[int, Standing]:
+    """Of those trials that are complete, by number. They are given, because a study grows while it is read."""
     again = reruns(study)
     found = {}
-    for trial in complete_trials(study):
-        values = [accuracy_of(trial), *again.get(trial.number, {}).values()]
-        found[trial.number] = Standing(sum(values) / len(values), len(values))
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            values = [accuracy_of(trial), *again.get(trial.number, {}).values()]
+            found[trial.number] = Standing(sum(values) / len(values), len(values))
     return found
+
+
+def standing_of(study: optuna.Study, trial: FrozenTrial) -> Standing:
+    """Of a complete trial."""
+    return standings(study, [trial])[trial.number]
 
 
 def feasible(study: optuna.Study) -> list[FrozenTrial]:
@@ -123,13 +134,14 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     runs is mostly luck. Else, and as soon as a further trial is complete, all are ranked by their own run.
     """
     last = finalists_of(study)
-    stand = standings(study) if last else {}
+    trials = feasible(study)
+    stand = standings(study, trials) if last else {}
 
     def place(trial: FrozenTrial) -> tuple[bool, float, int]:
         final = trial.number in last
         return not final, -(stand[trial.number].mean if final else accuracy_of(trial)), trial.number
 
-    return sorted(feasible(study), key=place)
+    return sorted(trials, key=place)
 
 
 def keep_finalists(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
@@ -175,7 +187,7 @@ def front_so_far(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    mean = {number: standing.mean for number, standing in standings(study).items()}
+    mean = {number: standing.mean for number, standing in standings(study, trials).items()}
 
     def size_then_accuracy(trial: FrozenTrial) -> tuple[int, float, int]:
         return trial.user_attrs[attrs.N_PARAMS], -mean[trial.number], trial.number

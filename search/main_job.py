@@ -10,7 +10,7 @@ from drill_models.errors import StudyError
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
-from search.history import baselines, has_two_values, ranked, standings, tally
+from search.history import baselines, has_two_values, ranked, standing_of, tally
 from search.interrupt import stop_on_signals
 from search.screen import Screen
 from search.session import Outcome, search
@@ -67,7 +67,7 @@ def _without_password(word: str) -> str:
 def _target_line(study: optuna.Study) -> str:
     """Whether the best holds the target where it was searched."""
     settings, trial = read_settings(study), ranked(study)[0]
-    standing = standings(study)[trial.number]
+    standing = standing_of(study, trial)
     holds = "holds" if standing.holds(settings.target) else "does not hold"
     return (
         f"the target of {percent(settings.target)} {holds} on the validation images of {settings.dataset}: "

@@ -1,6 +1,9 @@
 """Interrupted trials: they end as failed, and their points are queued again."""
 
+from contextlib import suppress
+
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attrs
@@ -19,14 +22,6 @@ _KEPT = (
 """What a point's next trial takes over."""
 
 
-def requeue_dead(study: optuna.Study) -> list[int]:
-    """Queues the points of trials that a dead process left running; returns their numbers."""
-    dead = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in dead:
-        requeue(study, trial)
-    return [trial.number for trial in dead]
-
-
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends a running trial as interrupted, and queues its point once.
 
@@ -41,5 +36,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     if drawn and not queued:
         carried = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
-    study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
-    study.tell(trial.number, state=TrialState.FAIL)
+    # One that its process ended in this moment, though it was taken for dead, stays as it is.
+    with suppress(UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

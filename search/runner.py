@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.backend import Environment
@@ -15,8 +16,10 @@ from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
 from search.history import has_two_values, pack_curve, tally, value_of
+from search.peers import OnlyProcess, Peers
 from search.pruner import is_hopeless
 from search.requeue import requeue
+from search.server_locks import LockLost
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task
 from search.workers import Executor
 from spaces.budget import Budget
@@ -33,6 +36,10 @@ MAX_FAILURES = 3
 
 WAIT = 0.1
 """Seconds after which `should_stop` is asked again where nothing happens."""
+
+
+IDLE = 0.5
+"""Seconds after which a process that has nothing to train looks again whether it has."""
 
 
 class Watcher(Protocol):
@@ -63,6 +70,7 @@ class Job:
         trials: Total to stop at.
         seed: Trial number n trains with `seed + n`, unless it carries its own.
         timeout: Seconds after which no further trial starts, or None.
+        peers: This process among those that search the study.
         keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
             complete one its weights (safetensors).
     """
@@ -74,13 +82,14 @@ class Job:
     trials: int
     seed: int
     timeout: float | None = None
+    peers: Peers = field(default_factory=OnlyProcess)
     keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
     """Has trials trained until the study has `job.trials` trained networks.
 
-    Only this process asks and tells; the executor trains.
+    The executor trains; this process asks and tells, and others may do so for the same study.
 
     Returns:
         Whether it came to its end; false where `should_stop` said yes. The trials that were running are then
@@ -93,12 +102,14 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Call
     sitting = _Sitting(job, executor, watcher)
     try:
         while True:
-            while sitting.missing > 0 and executor.free and (deadline is None or time.monotonic() < deadline):
+            in_time = deadline is None or time.monotonic() < deadline
+            while in_time and executor.free and sitting.start_one():
                 _check(should_stop)
-                sitting.start_one()
             _check(should_stop)
             if not sitting.running:
-                return True
+                if not in_time or sitting.all_trained:
+                    return True
+                time.sleep(IDLE)  # others train the last ones; should they die, those are to be trained here
             for event in executor.events(WAIT):
                 sitting.take(event)
     except Interrupted:
@@ -132,30 +143,58 @@ class _Sitting:
         self._job = job
         self._executor = executor
         self._watcher = watcher
-        self._trained = tally(job.study).trained
         self._failures = 0
 
     @property
-    def missing(self) -> int:
-        """Networks that are neither trained nor being trained."""
-        return self._job.trials - self._trained - len(self.running)
+    def all_trained(self) -> bool:
+        """Whether the study has all the networks that it is to have."""
+        return tally(self._job.study).trained >= self._job.trials
 
-    def start_one(self) -> None:
-        """Asks for a trial and submits it; refuses one over the budget, which then costs nothing."""
+    def start_one(self) -> bool:
+        """Asks for a trial and submits it, if one is missing; says whether it was.
+
+        One over the budget is refused, which costs nothing.
+        """
+        trial: optuna.Trial | None = None
+        try:
+            with self._job.peers.turn():
+                for number in self._job.peers.requeue_dead(self._job.study):
+                    self._watcher.lost(
+                        None, f"the process that trained trial {number} is gone; it is queued again"
+                    )
+                counts = tally(self._job.study)
+                if counts.trained + counts.running >= self._job.trials:
+                    return False
+                trial = self._ask()
+        except LockLost:
+            # Somebody else may have taken the same place: this one is given back.
+            if trial is not None:
+                requeue(self._job.study, _frozen(self._job.study, trial.number))
+            return True
+        self._begin(trial)
+        return True
+
+    def _ask(self) -> optuna.Trial:
+        """A trial with all that others need to know of it: asked in a turn."""
         job = self._job
         trial = job.study.ask(dict(job.space.distributions))
+        trial.set_user_attr(attrs.OWNER, job.peers.mark)
         excess = job.budget.excess(job.space.model(trial.params))
-        n_params = excess["n_params"] + job.budget.max_params
-        seed = trial.user_attrs.get(attrs.SEED, job.seed + trial.number)
-        epochs = trial.user_attrs.get(attrs.EPOCHS, job.epochs)
-        for key, value in ((attrs.SEED, seed), (attrs.N_PARAMS, n_params), (attrs.EPOCHS, epochs)):
-            trial.set_user_attr(key, value)
+        trial.set_user_attr(attrs.N_PARAMS, excess["n_params"] + job.budget.max_params)
+        trial.set_user_attr(attrs.SEED, trial.user_attrs.get(attrs.SEED, job.seed + trial.number))
+        trial.set_user_attr(attrs.EPOCHS, trial.user_attrs.get(attrs.EPOCHS, job.epochs))
         set_constraints(trial, excess)
-        if max(excess.values()) > 0:
+        return trial
+
+    def _begin(self, trial: optuna.Trial) -> None:
+        """Submits a trial, unless it is over the budget."""
+        job = self._job
+        n_params, seed, epochs = (trial.user_attrs[name] for name in (attrs.N_PARAMS, attrs.SEED, attrs.EPOCHS))
+        if max(job.budget.excess(job.space.model(trial.params)).values()) > 0:
             # Only a point that somebody queued by hand can come here: the sampler proposes none.
             trial.set_user_attr(attrs.OVER_BUDGET, True)
             trial.set_user_attr(attrs.REASON, f"over the budget of {job.budget}: refused, not trained")
-            job.study.tell(trial, state=TrialState.PRUNED)
+            _tell(job.study, trial, None, TrialState.PRUNED)
             self._failures = 0
             self._watcher.ended(_frozen(job.study, trial.number))
             return
@@ -175,6 +214,12 @@ class _Sitting:
             if isinstance(event, Lost):
                 self._watcher.lost(None, event.reason)
             return  # else of a trial that was stopped meanwhile
+        try:
+            self._take(running, event)
+        except UpdateFinishedTrialError:
+            self._give_up(running)
+
+    def _take(self, running: _Running, event: Event) -> None:
         match event:
             case Began(where=where):
                 running.where = where
@@ -203,6 +248,15 @@ class _Sitting:
             return
         self._requeue(running)
         self._watcher.lost(_frozen(self._job.study, trial.number), reason)
+
+    def _give_up(self, running: _Running) -> None:
+        """Drops a trial that another process took for dead and ended: its point is queued."""
+        number = running.trial.number
+        self._executor.stop(number)
+        del self.running[number]
+        self._watcher.lost(
+            _frozen(self._job.study, number), "another process took this one for dead, as it gave no sign of life"
+        )
 
     def requeue_all(self) -> None:
         """Stops what runs, and queues it again."""
@@ -247,13 +301,29 @@ class _Sitting:
             trial.set_user_attr(attrs.REASON, reason)
         if self._job.keep is not None and running.records and running.where is not None:
             self._job.keep(trial, running.records, running.where, weights)
-        study.tell(trial, self._values(running) if state == TrialState.COMPLETE else None, state=state)
+        _tell(study, trial, self._values(running) if state == TrialState.COMPLETE else None, state)
         del self.running[trial.number]
-        self._trained += 1
         self._watcher.ended(_frozen(study, trial.number))
         self._failures = self._failures + 1 if state == TrialState.FAIL else 0
         if self._failures == MAX_FAILURES:
             raise DrillError(f"{MAX_FAILURES} trials in a row failed, the last because of: {reason}")
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, values: Sequence[float] | None, state: TrialState) -> None:
+    """Ends a trial.
+
+    Raises:
+        UpdateFinishedTrialError: Another process did, otherwise.
+    """
+    try:
+        study.tell(trial, values, state=state)
+    except (UpdateFinishedTrialError, ValueError):
+        # A server that went away may have stored it all the same.
+        ended = _frozen(study, trial.number)
+        if ended.state != state or attrs.INTERRUPTED in ended.user_attrs:
+            if not ended.state.is_finished():
+                raise
+            raise UpdateFinishedTrialError(f"trial {trial.number} has ended") from None
 
 
 def _frozen(study: optuna.Study, number: int) -> FrozenTrial:

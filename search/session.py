@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL
 
+from drill_models.backend import Backend
 from drill_models.data import validation_data
 from drill_models.device import default_workers, resolve_backend
 from drill_models.errors import DrillError
@@ -23,23 +26,26 @@ from search.history import ranked, tally
 from search.last_used import remember
 from search.opened import Display, Opened
 from search.pages.publish import Publisher
+from search.patience import Patience
+from search.peers import Peers, open_peers
 from search.pruner import make_pruner
-from search.requeue import requeue_dead
 from search.runner import Job, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
-from search.sittings import keep_sitting
-from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, sole_owner, storage_errors
-from search.study import open_study, settings_of, study_name
+from search.sittings import keep_sitting, sittings
+from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, storage_errors
+from search.study import StudySettings, open_study, read_space, settings_of, study_name
 from search.trackers import Trackers
 from search.workers import open_executor
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
-from spaces.drill import DrillSpace
 from spaces.skeletons import check_budget
 
 START_SIZES = (1, 3, 9)
 """Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
 what is proposed for sizes from a ninth of it on."""
+
+SITTING_STEP = 1_000_003
+"""Between the seeds of two sittings' samplers: more than a study has trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,74 +86,105 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
     display.data_found(resolved)
     data = validation_data(resolved)
-    storage = open_storage(url, create=True)
     settings = settings_of(config, resolved.facts.name)
     name = config.study or study_name(settings, config.own_skeletons)
-    space = DrillSpace(config.skeletons, num_classes=resolved.facts.num_classes)
-    with storage_errors(url), sole_owner(url, name), quick_writes(storage, url):
-        study = open_study(
-            storage,
-            name,
-            settings,
-            config.skeletons,
-            sampler=optuna.samplers.RandomSampler(),
-            pruner=make_pruner(config.pruner, config.epochs),
-        )
-        # A sampler that starts from the same seed again would propose the same points again.
-        proposals = config.seed + len(study.get_trials(deepcopy=False))
-        sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
-        study.sampler = BudgetSampler(
-            base_sampler(config.sampler, proposals),
-            BudgetedSpace(space, config.budget),
-            max_draws=max_draws(config.sampler),
-            tighter=sizes.of if config.objective == "pareto" else None,
-        )
+    patience = Patience(display.notice, should_stop)
+    storage = open_storage(url, create=True, patience=patience)
+    with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
+        with peers.turn():
+            opened = _open(config, settings, name, storage, url, backend, peers)
         remember(url, name)
-        requeued = requeue_dead(study)
-        seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
-        started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
-        already = tally(study).trained
-        wanted = training.workers or default_workers(backend.device)
-        opened = Opened(
-            study=study,
-            url=url,
-            settings=settings,
-            space=space,
-            seeded=seeded,
-            started=started,
-            requeued=requeued,
-            already=already,
-            backend=backend,
-            # More than there are networks to train would only take threads from the others.
-            workers=max(1, min(wanted, max(config.trials - already, runs_at_once(config)))),
-        )
-        keep_sitting(study, config, opened.backend, opened.workers)
         display.opened(opened)
-        held = None
         with open_executor(data, backend, opened.workers, should_stop) as executor:
-            publisher = Publisher(study, url, display.notice)
-            trackers = Trackers(config.trackers, study, display.notice)
+            publisher = Publisher(opened.study, url, display.notice)
+            trackers = Trackers(config.trackers, opened.study, display.notice)
             watcher = _Watchers(display, publisher, trackers)
             try:
-                finished = run_trials(_job(config, opened, publisher), executor, watcher, should_stop)
+                finished = run_trials(_job(config, opened, publisher, peers), executor, watcher, should_stop)
             finally:
                 trackers.close()
-            if finished and tally(study).trained >= config.trials:
-                stage = Finals(config, opened, executor, display, should_stop)
+            held = None
+            if finished and tally(opened.study).trained >= config.trials:
                 try:
-                    if config.hold_seeds:
-                        held = stage.smallest()
-                    else:
-                        stage.best()
+                    held = _finals(Finals(config, opened, executor, display, should_stop), peers)
                 except Interrupted:
                     finished = False
-                except DrillError as error:
-                    if config.hold_seeds:
-                        raise
-                    display.notice(f"the best were not all trained again: {error}")
-        exported = _export(config, study, held)
+        exported = _export(config, opened.study, held)
         publisher.refresh(now=True)
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
+
+
+def _open(
+    config: SearchConfig,
+    settings: StudySettings,
+    name: str,
+    storage: RDBStorage,
+    url: URL,
+    backend: Backend,
+    peers: Peers,
+) -> Opened:
+    """Creates or joins the study, and queues what comes first: in a turn."""
+    study = open_study(
+        storage,
+        name,
+        settings,
+        config.skeletons,
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=make_pruner(config.pruner, config.epochs),
+    )
+    space = read_space(study)
+    # A sampler that starts from the same seed again, or in two processes, would propose the same points again.
+    proposals = config.seed + len(study.get_trials(deepcopy=False)) + SITTING_STEP * len(sittings(study))
+    sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
+    study.sampler = BudgetSampler(
+        base_sampler(config.sampler, proposals % 2**32),
+        BudgetedSpace(space, config.budget),
+        max_draws=max_draws(config.sampler),
+        tighter=sizes.of if config.objective == "pareto" else None,
+    )
+    requeued = peers.requeue_dead(study)
+    seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
+    started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
+    already = tally(study).trained
+    wanted = config.training.workers or default_workers(backend.device)
+    # More than there are networks to train would only take threads from the others.
+    workers = max(1, min(wanted, max(config.trials - already, runs_at_once(config))))
+    keep_sitting(study, config, backend, workers)
+    return Opened(
+        study=study,
+        url=url,
+        settings=settings,
+        space=space,
+        seeded=seeded,
+        started=started,
+        requeued=requeued,
+        already=already,
+        backend=backend,
+        workers=workers,
+    )
+
+
+def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
+    """Has the best trained again, by one process; the others find it done. Returns the smallest that holds.
+
+    Raises:
+        DrillError: None could be found, where the smallest is looked for.
+        Interrupted: `should_stop` said yes.
+    """
+
+    def waits() -> None:
+        stage.display.notice("another process of this search trains the best again; waiting for it")
+
+    with peers.alone("finals", stage.should_stop, waits) as came:
+        if not came:
+            raise Interrupted
+        if stage.config.hold_seeds:
+            return stage.smallest()
+        try:
+            stage.best()
+        except DrillError as error:
+            stage.display.notice(f"the best were not all trained again: {error}")
+        return None
 
 
 def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None) -> Path | None:
@@ -158,7 +195,7 @@ def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None)
     return export_best(study, config.out) if wanted and ranked(study) else None
 
 
-def _job(config: SearchConfig, opened: Opened, publisher: Publisher) -> Job:
+def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peers) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
@@ -167,6 +204,7 @@ def _job(config: SearchConfig, opened: Opened, publisher: Publisher) -> Job:
         trials=config.trials,
         seed=config.seed,
         timeout=config.timeout,
+        peers=peers,
         keep=publisher.keep,
     )
 

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -15,6 +15,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from drill_models.errors import DrillError, StudyError
 from drill_models.yaml_io import check_writable
+from search.patience import Patience, PatientStorage
+from search.server_locks import server_locks
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
 
@@ -86,19 +88,20 @@ def reach(url: URL) -> bool:
         if not file.exists():
             return False
     with storage_errors(url), _missing_driver(url):
-        engine = create_engine(url, connect_args=_connect_args(url))
+        engine = create_engine(url, connect_args=connect_args(url))
         with engine.connect() as connection:
             connection.execute(text("SELECT 1" if file is None else "PRAGMA schema_version"))
         engine.dispose()
     return True
 
 
-def open_storage(url: URL, *, create: bool) -> RDBStorage:
+def open_storage(url: URL, *, create: bool, patience: Patience | None = None) -> RDBStorage:
     """Connects to a storage.
 
     Args:
         url: Where.
         create: Whether a SQLite file, and its folder, may be made.
+        patience: With a server that goes away later; without it, that is an error at once.
 
     Raises:
         StudyError: Nothing answers there, or it cannot be written to.
@@ -111,10 +114,16 @@ def open_storage(url: URL, *, create: bool) -> RDBStorage:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"{file.parent} cannot be made: {error.strerror}") from error
+    address = url.render_as_string(hide_password=False)
     with storage_errors(url), _missing_driver(url):
-        return RDBStorage(
-            url.render_as_string(hide_password=False), engine_kwargs={"connect_args": _connect_args(url)}
-        )
+        if url.get_backend_name() == "sqlite":
+            return RDBStorage(address, engine_kwargs={"connect_args": connect_args(url)})
+        # Several processes that make the tables at the same time would trip over each other.
+        impatient = Patience(seconds=0)
+        locks = server_locks(url, connect_args(url), impatient)
+        settings = {"connect_args": connect_args(url), "pool_pre_ping": True}
+        with closing(locks), locks.held("tables"):
+            return PatientStorage(address, patience or impatient, settings)
 
 
 def sqlite_file(url: URL) -> Path | None:
@@ -130,8 +139,9 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(str(url.database))
 
 
-def _connect_args(url: URL) -> dict[str, int]:
+def connect_args(url: URL) -> dict[str, int]:
     servers = ("postgresql", "mysql", "mariadb")
+    """What its driver is told: not to wait for ever."""
     return {"connect_timeout": CONNECT_TIMEOUT} if url.get_backend_name() in servers else {}
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from drill_models.errors import StudyError
 from search import attrs
 from search.artifacts import artifact_folder, artifact_ids
-from search.history import Tally, ranked, standings, tally
+from search.history import Tally, ranked, standing_of, tally
 from search.sittings import sittings
 from search.storage import open_storage, shown, sole_owner, storage_errors
 from search.study import SETTINGS, StudySettings, load_study, read_settings
@@ -69,7 +69,7 @@ def _listed(study: optuna.Study) -> Listed:
         name=study.study_name,
         settings=read_settings(study),
         counts=tally(study),
-        best=None if best is None else standings(study)[best.number].mean,
+        best=None if best is None else standing_of(study, best).mean,
         n_params=None if best is None else best.user_attrs[attrs.N_PARAMS],
         sittings=sittings(study),
     )

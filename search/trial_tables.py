@@ -52,7 +52,7 @@ def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Ta
 
 def cells(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[list[str]]:
     """One row a trial: its name, and what stands under `COLUMNS`."""
-    space, stand = read_space(study), standings(study)
+    space, stand = read_space(study), standings(study, trials)
     return [[trial_name(trial), *_cells(trial, space, stand)] for trial in trials]
 
 
@@ -72,8 +72,9 @@ def baseline_table(study: optuna.Study) -> Table:
         "not comparable with a validation value"
     )
     table.caption_justify = "left"
-    space, stand = read_space(study), standings(study)
-    for trial in baselines(study):
+    hand = baselines(study)
+    space, stand = read_space(study), standings(study, hand)
+    for trial in hand:
         reported = trial.user_attrs.get(attrs.REPORTED)
         table.add_row(str(trial.user_attrs[attrs.BASELINE]), *_cells(trial, space, stand), percent(reported))
     return table

@@ -25,7 +25,7 @@ from search.history import (
     keep_rerun,
     ranked,
     reruns,
-    standings,
+    standing_of,
 )
 from search.workers import InProcess
 from tests.jobs import Log, made_study, record, run_here, small_job
@@ -61,7 +61,7 @@ def test_each_is_trained_once_with_each_other_seed(searched: optuna.Study, few_d
     assert {one.seed - one.trial.user_attrs[attrs.SEED] for one in found} == {SEED_STEP, 2 * SEED_STEP}
     for one in found:
         assert one.value == reruns(searched)[one.trial.number][one.seed]
-        assert standings(searched)[one.trial.number].runs == 3
+        assert standing_of(searched, one.trial).runs == 3
     assert _again(searched, few_digits, seeds=2) == []
     assert len(_again(searched, few_digits, seeds=3)) == 2
 
@@ -78,7 +78,7 @@ def test_the_best_is_chosen_among_finalists_by_their_mean(
     perfect = [curve(third)[-1].model_copy(update={"val_accuracy": 1.0})]
     keep_rerun(searched, third.number, 7, perfect)
     keep_rerun(searched, first.number, 7, [])  # as one that diverged
-    assert standings(searched)[first.number].mean == pytest.approx(accuracy_of(first) / 2)
+    assert standing_of(searched, first).mean == pytest.approx(accuracy_of(first) / 2)
     # While not all finalists were trained again, nothing is said by those that were.
     assert ranked(searched) == [first, second, third, last]
     keep_finalists(searched, [first, third])

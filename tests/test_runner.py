@@ -14,7 +14,7 @@ from drill_models.errors import DrillError
 from drill_models.result import last_three_mean
 from search import attrs
 from search.history import curve, point_of, ranked, tally
-from search.requeue import requeue_dead
+from search.peers import OnlyProcess
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
@@ -97,8 +97,8 @@ def test_what_a_dead_process_left_is_queued_once(few_digits: ResidentData) -> No
     half.suggest_int("c1", 4, 128, log=True)
     # As if the process had died after queueing, before ending the old trial.
     job.study.enqueue_trial(left.params, user_attrs={attrs.RETRY_OF: 0, attrs.N_PARAMS: 1000})
-    assert requeue_dead(job.study) == [0, 1]
-    assert requeue_dead(job.study) == []
+    assert OnlyProcess().requeue_dead(job.study) == [0, 1]
+    assert OnlyProcess().requeue_dead(job.study) == []
     counts = tally(job.study)
     # The half proposed point was nobody's; the whole one is queued once.
     assert (counts.waiting, counts.interrupted, counts.trained) == (1, 2, 0)
@@ -110,7 +110,7 @@ def test_a_queued_point_is_kept_when_its_process_dies_while_it_asks() -> None:
     study = small_job(trials=1).study
     study.enqueue_trial({"c1": 8, "c2": 9})
     study.ask().suggest_int("c1", 4, 128, log=True)
-    assert requeue_dead(study) == [0]
+    assert OnlyProcess().requeue_dead(study) == [0]
     assert [point_of(trial) for trial in study.get_trials(states=(TrialState.WAITING,))] == [{"c1": 8, "c2": 9}]
 
 

@@ -119,7 +119,7 @@ def test_passwords_are_hidden() -> None:
     ("url", "message"),
     [
         ("nosuchdb://x/y", "no driver for nosuchdb"),
-        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "no driver for postgresql"),
+        ("postgresql+pg8000://me:secret@127.0.0.1:1/x", "no driver for postgresql"),
     ],
 )
 def test_missing_drivers_are_said(url: str, message: str) -> None:

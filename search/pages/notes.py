@@ -12,7 +12,7 @@ from drill_models.result import Verdict
 from drill_models.step import Step
 from search import attrs
 from search.describe import chain
-from search.history import accuracy_of, curve, has_two_values, name_of, point_of, ranked, standings, tally
+from search.history import accuracy_of, curve, has_two_values, name_of, point_of, ranked, standing_of, tally
 from search.sittings import sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent
@@ -48,7 +48,7 @@ def study_note(study: optuna.Study) -> str:
     if best is None:
         lines.append("No trial is complete yet.")
     else:
-        standing = standings(study)[best.number]
+        standing = standing_of(study, best)
         held = "holds" if standing.holds(settings.target) else "does not hold"
         lines.append(
             f"**Best: trial {best.number}**, {percent(standing.mean)} (validation, {standing.of}) with "

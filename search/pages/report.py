@@ -33,7 +33,7 @@ from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.confirmed import ConfirmedRuns
 from search.describe import chain
 from search.export import step_file, step_six
-from search.history import baselines, best, curve, front, has_two_values, ranked, standings, tally
+from search.history import baselines, best, curve, front, has_two_values, ranked, standing_of, standings, tally
 from search.pages.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
 from search.pages.series import epochs_spent, importance, sizes
 from search.sittings import sittings
@@ -101,7 +101,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     """
     trial = best(study)
     settings, step = read_settings(study), step_six(study, trial)
-    counts, standing = tally(study), standings(study)[trial.number]
+    counts, standing = tally(study), standing_of(study, trial)
     verdict = kept_verdict(study, trial.number)
     if verdict is None:
         holds, where = standing.holds(settings.target), f"validation images of {settings.dataset}"
@@ -144,7 +144,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
 
 def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str]:
     """Two sentences."""
-    settings, standing = read_settings(study), standings(study)[trial.number]
+    settings, standing = read_settings(study), standing_of(study, trial)
     counts, verdict = tally(study), kept_verdict(study, trial.number)
     n_params = trial.user_attrs[attrs.N_PARAMS]
     first = (
@@ -190,9 +190,10 @@ def _curves(study: optuna.Study, trial: FrozenTrial) -> list[tuple[str, Sequence
 
 
 def _baseline_rows(study: optuna.Study) -> list[list[str]]:
-    stand, steps, kept = standings(study), {step.name: step for step in all_steps()}, ConfirmedRuns()
+    hand = baselines(study)
+    stand, steps, kept = standings(study, hand), {step.name: step for step in all_steps()}, ConfirmedRuns()
     rows = []
-    for trial in baselines(study):
+    for trial in hand:
         name = trial.user_attrs[attrs.BASELINE]
         here = "over budget" if attrs.OVER_BUDGET in trial.user_attrs else "-"
         if trial.number in stand:

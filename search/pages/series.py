@@ -50,7 +50,8 @@ def kind_of(trial: FrozenTrial) -> Kind:
 
 def sizes(study: optuna.Study) -> list[Size]:
     """Accuracy against parameters, of the complete trials."""
-    stand = standings(study)
+    trials = complete_trials(study)
+    stand = standings(study, trials)
     best = {trial.number for trial in front(study)}
     return [
         Size(
@@ -61,7 +62,7 @@ def sizes(study: optuna.Study) -> list[Size]:
             accuracy=stand[trial.number].mean,
             on_front=trial.number in best,
         )
-        for trial in complete_trials(study)
+        for trial in trials
     ]
 
 

@@ -32,7 +32,7 @@ WORST = 0.95
 
 def draw(study: optuna.Study, steps: list[Step], axes: Axes) -> None:
     """Draws everything."""
-    stand = standings(study)
+    stand = standings(study, ranked(study))
 
     def points(trials: list[FrozenTrial]) -> tuple[list[int], list[float]]:
         shown = [trial for trial in trials if stand[trial.number].mean >= WORST]

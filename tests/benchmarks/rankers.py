@@ -47,7 +47,7 @@ SEVERAL = "accuracy, mean of the last three, several seeds"
 def rows(study: optuna.Study, kept: ConfirmedRuns, seeds: int) -> list[tuple[dict[str, float], float]]:
     """For each network with a verdict: what each ranker says of it, and the verdict's mean."""
     found = []
-    stand = standings(study)
+    stand = standings(study, ranked(study))
     for trial in ranked(study):
         runs = kept.of_recipe(step_six(study, trial).digest)
         if len(runs) < seeds:

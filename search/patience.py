@@ -1,0 +1,144 @@
+"""Waiting for a database server that went away: what was to be stored or read is tried again until it is back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+T = TypeVar("T")
+
+PATIENCE = 600.0
+"""Seconds for which a server may be gone: a restart, an update, a network that is mended."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""Seconds between tries; each wait is twice the last."""
+LOOK = 0.1
+"""Seconds after which a person's Ctrl-C is looked for."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The database's own error within Optuna's."""
+    while isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a server went away or takes nothing now, so that the same may succeed later."""
+    cause = cause_of(error)
+    return isinstance(cause, OperationalError | InterfaceError) or (
+        isinstance(cause, DBAPIError) and cause.connection_invalidated
+    )
+
+
+@dataclass
+class Patience:
+    """How long a server that went away is waited for.
+
+    Attributes:
+        say: Told in a sentence when the wait begins, and when it is over.
+        should_stop: Asked while waiting; where it says yes, the error is raised.
+        seconds: For so long.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    should_stop: Callable[[], bool] = lambda: False
+    seconds: float = PATIENCE
+    _waits: bool = field(default=False, init=False)
+
+    def with_(self, action: Callable[[], T]) -> T:
+        """Does something until it succeeds, as long as it fails because the server is gone.
+
+        Raises:
+            SQLAlchemyError: It failed otherwise, or the server is still gone.
+            StorageInternalError: Likewise.
+        """
+        began, wait = time.monotonic(), FIRST_WAIT
+        while True:
+            try:
+                result = action()
+            except (SQLAlchemyError, StorageInternalError) as error:
+                if not is_gone(error) or time.monotonic() - began > self.seconds or self.should_stop():
+                    raise
+                self._begin(error)
+            else:
+                self._end()
+                return result
+            until = time.monotonic() + wait
+            while time.monotonic() < until and not self.should_stop():
+                time.sleep(LOOK)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _begin(self, error: BaseException) -> None:
+        if not self._waits:
+            self._waits = True
+            kind = type(getattr(cause_of(error), "orig", None) or error).__name__
+            self.say(
+                f"the database does not answer ({kind}); what trains goes on, and the database is tried again for "
+                f"{self.seconds / 60:.0f} minutes"
+            )
+
+    def _end(self) -> None:
+        if self._waits:
+            self._waits = False
+            self.say("the database answers again")
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's storage in a database server, which may be gone for a while.
+
+    Repeating is safe: attributes and intermediate values are set again to the same. A trial that was created
+    twice, because only the server's answer was lost, runs nowhere and is ended by the next turn to propose.
+
+    Args:
+        url: Of the database, with its password.
+        patience: Shared with whatever else talks to the server.
+        engine_kwargs: As for `RDBStorage`.
+    """
+
+    def __init__(self, url: str, patience: Patience, engine_kwargs: dict[str, Any]) -> None:
+        self.patience = patience
+        super().__init__(url, engine_kwargs=engine_kwargs)
+
+
+METHODS = (
+    "create_new_study",
+    "delete_study",
+    "get_all_studies",
+    "get_study_directions",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_system_attrs",
+    "get_study_user_attrs",
+    "get_trial",
+    "get_trial_id_from_study_id_trial_number",
+    "set_study_system_attr",
+    "set_study_user_attr",
+    "set_trial_intermediate_value",
+    "set_trial_state_values",
+    "set_trial_system_attr",
+    "set_trial_user_attr",
+    "_create_new_trial",
+    "_get_best_trial_id",
+    "_get_trials",
+    "_set_trial_param",
+)
+"""What Optuna's cache calls of the storage behind it, in 5.0; a test reads them out of its source."""
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method = getattr(RDBStorage, name)
+
+    @wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.patience.with_(lambda: method(self, *args, **kwargs))
+
+    return call
+
+
+for _name in METHODS:
+    setattr(PatientStorage, _name, _patient(_name))
