@@ -169,9 +169,10 @@ def server_locks(url: URL, connect_args: dict[str, int], patience: Patience) -> 
 
     Raises:
         StudyError: It is one whose locks are not known.
-        NoSuchModuleError: There is no such kind of database; `ImportError`: its driver is not installed.
+        NoSuchModuleError: There is no such kind of database.
+        ImportError: Its driver is not installed.
     """
-    url.get_dialect().import_dbapi()
+    url.get_dialect()
     if url.get_backend_name() not in KINDS:
         raise StudyError(f"studies lie in SQLite, PostgreSQL or MySQL; {url.drivername} is none of them")
     return ServerLocks(url, connect_args, patience)

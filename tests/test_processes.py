@@ -13,8 +13,8 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 import optuna
@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
 from search.history import point_of
+from tests.programs import ROOT, ran, running
 
-ROOT = Path(__file__).parent.parent
 SEARCH = [
     "--trials",
     "5",
@@ -41,47 +41,6 @@ SEARCH = [
 ]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
 NAME = "mnist-5k-1000-drill2-3epochs"
-
-
-def _environment(folder: Path, path: Path = ROOT) -> dict[str, str]:
-    """As a user has it: no data, no network, and modules that are compiled once, not at each start."""
-    return {
-        **{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
-        "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode"),
-        "PYTHONPATH": str(path),
-        "DRILL_DATA": str(folder / "no-data"),
-        "DRILL_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "search", *words]
-
-
-def _run(folder: Path, *words: str, path: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        _command(words), cwd=folder, env=_environment(folder, path), capture_output=True, text=True, check=False
-    )
-
-
-@contextmanager
-def _started(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        _command(words),
-        cwd=folder,
-        env=_environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        with process:  # closes its pipes and waits for it
-            pass
 
 
 def _trials(folder: Path, name: str = NAME) -> list[FrozenTrial]:
@@ -161,14 +120,14 @@ def _check_total(folder: Path, interrupted: Sequence[int], total: int = 5, name:
 def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
     words = [*SEARCH, "--workers", str(workers)]
     for finished in (1, 3):
-        with _started(tmp_path, *words) as process:
+        with running(tmp_path, *words) as process:
             _wait_for_a_running_trial(tmp_path, process, finished)
             started = _workers(process.pid) if workers > 1 else []
             assert len(started) == (workers if workers > 1 else 0)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
             _wait_until_gone(started)
-    ended = _run(tmp_path, *words)
+    ended = ran(tmp_path, *words)
     assert ended.returncode == 0, ended.stderr
     assert "run again: trial" in ended.stdout
     _check_total(tmp_path, interrupted=range(2, 2 * workers + 1))
@@ -192,7 +151,7 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None
         "none",
     ]
     chance = random.Random(0)
-    with _started(tmp_path, *words, "--no-starts", "--pruner", "none", "--workers", "2") as process:
+    with running(tmp_path, *words, "--no-starts", "--pruner", "none", "--workers", "2") as process:
         for killed in range(kills):
             until = time.monotonic() + chance.uniform(0, 4)
             while time.monotonic() < until or not (alive := _workers(process.pid)):
@@ -230,7 +189,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
     studies = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        ended = _run(folder, *words, "--dataset", "mnist-5k")
+        ended = ran(folder, *words, "--dataset", "mnist-5k")
         assert ended.returncode == 0, ended.stderr
         studies.append(_trials(folder, "mnist-5k-1500-drill2-2epochs"))
 
@@ -247,7 +206,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=LINUX)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals, workers: int) -> None:
-    with _started(tmp_path, *SEARCH, "--workers", str(workers)) as process:
+    with running(tmp_path, *SEARCH, "--workers", str(workers)) as process:
         _wait_for_a_running_trial(tmp_path, process, 1)
         started = _workers(process.pid) if workers > 1 else []
         if number == signal.SIGINT:
@@ -258,13 +217,13 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
         _wait_until_gone(started)
     assert process.returncode == 130
     assert "Traceback" not in err
-    running = "the one that was running is" if workers == 1 else "the ones that were running are"
-    assert re.search(rf"interrupted; \d of 5 trials are kept, and {running} queued again", err)
+    kept = "the one that was running is" if workers == 1 else "the ones that were running are"
+    assert re.search(rf"interrupted; \d of 5 trials are kept, and {kept} queued again", err)
     assert "Best 5 on mnist-5k" in out
     resume = err.strip().splitlines()[-1].strip()
     assert resume.startswith("drill-search --trials 5")
     assert not [t for t in _trials(tmp_path) if t.state == TrialState.RUNNING]
-    ended = _run(tmp_path, *resume.split()[1:])
+    ended = ran(tmp_path, *resume.split()[1:])
     assert ended.returncode == 0, ended.stderr
     _check_total(tmp_path, interrupted=range(1, workers + 1))
 
@@ -272,9 +231,9 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
 @pytest.mark.slow
 def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
     words = [*SEARCH, "--trials", "1000", "--workers", "1"]  # of two, the later one counts
-    with _started(tmp_path, *words) as process:
+    with running(tmp_path, *words) as process:
         _wait_for_a_running_trial(tmp_path, process, 0)
-        second = _run(tmp_path, *words)
+        second = ran(tmp_path, *words)
         assert second.returncode == 2
         assert "another process is searching study" in second.stderr
         assert len(second.stderr.strip().splitlines()) == 1
@@ -282,14 +241,14 @@ def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
-    made = _run(
+    made = ran(
         tmp_path, "--trials", "1", "--epochs", "1", "--baselines", "none", "--no-starts", "--budget", "1000"
     )
     assert made.returncode == 0, made.stderr
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with _started(tmp_path, "dashboard", "--port", str(port)) as process:
+    with running(tmp_path, "dashboard", "--port", str(port)) as process:
         deadline = time.monotonic() + 60
         while True:
             assert process.poll() is None
@@ -318,7 +277,7 @@ def test_answers_at_once(tmp_path: Path, words: list[str]) -> None:
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        ended = _run(tmp_path, *words)
+        ended = ran(tmp_path, *words)
         times.append(time.perf_counter() - started)
         assert ended.returncode in (0, 2)
     assert min(times) < 0.5
@@ -380,7 +339,7 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
         tops = {name.split("/")[0] for name in wheel.namelist()}
         assert {t for t in tops if not t.endswith(".dist-info")} == {"search", "spaces", "drill_models"}
         wheel.extractall(site)
-    ended = _run(
+    ended = ran(
         folder, "--trials", "2", "--epochs", "1", "--baselines", "b-cyclic/5", "--budget", "8000", path=site
     )
     assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,305 @@
+"""Several main processes on one study, in a real PostgreSQL that is sometimes gone."""
+
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage, _cached_storage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from drill_models.errors import StudyError
+from search import attrs, peers
+from search.history import tally
+from search.patience import METHODS, Patience
+from search.peers import ServerPeers, open_peers
+from search.server_locks import LockLost, ServerLocks, server_locks
+from search.storage import open_storage, parse, sole_owner
+from tests.postgres import Postgres
+from tests.postgres import running as running_server
+from tests.programs import running
+
+SHORT = ("--epochs", "1", "--budget", "1000", "--workers", "1", "--dataset", "mnist-5k", "--study", "shared")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server that is not to be stopped."""
+    with running_server(tmp_path_factory.mktemp("servers") / "postgres") as server:
+        yield server
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[RDBStorage]:
+    storage = open_storage(parse(url), create=True)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _trials(url: str) -> list[FrozenTrial]:
+    storage = RDBStorage(url)
+    try:
+        return optuna.load_study(study_name="shared", storage=storage).trials
+    finally:
+        storage.engine.dispose()
+
+
+def _check(url: str, total: int, interrupted: range) -> list[FrozenTrial]:
+    """Exactly so many trained, hand steps once, nothing left running or queued, nothing trained twice at once."""
+    trials = _trials(url)
+    trained = [
+        t
+        for t in trials
+        if t.state == TrialState.COMPLETE or (t.state.is_finished() and attrs.CURVE in t.user_attrs)
+    ]
+    assert len(trained) == total
+    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    again = [t for t in trials if attrs.INTERRUPTED in t.user_attrs]
+    assert len(again) in interrupted
+    hand = Counter(
+        t.user_attrs[attrs.BASELINE] for t in trials if attrs.BASELINE in t.user_attrs and t not in again
+    )
+    assert set(hand.values()) == {1}
+    points = Counter(json.dumps(t.params, sort_keys=True) for t in trained)
+    assert set(points.values()) == {1}
+    return trials
+
+
+@pytest.mark.slow
+def test_four_processes_share_a_total_though_one_is_killed(server: Postgres, tmp_path: Path) -> None:
+    url, total = server.database("four"), 24
+    words = ("--storage", url, "--trials", str(total), "--baselines", "a-runs/2", "--finalists", "2", *SHORT)
+    folders = [tmp_path / name for name in "abcd"]
+    with ExitStack() as stack:
+        processes = []
+        for folder in folders:
+            folder.mkdir()
+            processes.append(stack.enter_context(running(folder, *words)))
+        _wait_until(url, processes, complete=6)
+        processes[1].send_signal(signal.SIGKILL)
+        outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0, 0], outputs
+    trials = _check(url, total, range(2))
+    assert len({t.user_attrs[attrs.OWNER] for t in trials if t.state == TrialState.COMPLETE}) > 1
+    steps = {(folder / "studies" / "shared.yaml").read_text() for folder in (folders[0], folders[2], folders[3])}
+    assert len(steps) == 1  # everyone exports the same best
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_costs_nothing(tmp_path: Path) -> None:
+    with running_server(tmp_path / "postgres") as server:
+        url, total = server.database("gone"), 14
+        words = ("--storage", url, "--trials", str(total), "--no-starts", "--finalists", "0", *SHORT)
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        with running(folder, *words, "--baselines", "a-runs/2") as process:
+            for complete in (2, 5):
+                _wait_until(url, [process], complete=complete)
+                server.stop()
+                time.sleep(3)
+                server.start()
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "the database answers again" in out + err
+        assert "Traceback" not in err
+        _check(url, total, range(3))  # a point that was being proposed is given back, and proposed again
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_where_it_was(server: Postgres, tmp_path: Path) -> None:
+    """As with SQLite, but that a process on a server must first be seen to be gone."""
+    url, total = server.database("again"), 8
+    words = ("--storage", url, "--trials", str(total), "--no-starts", "--finalists", "0", *SHORT)
+    chance = random.Random(1)
+    for _ in range(3):
+        with running(tmp_path, *words, "--baselines", "a-runs/2") as process:
+            _wait_until(url, [process], complete=0)
+            time.sleep(chance.uniform(0, 1.5))
+            process.kill()
+            process.wait()
+    with running(tmp_path, *words, "--baselines", "a-runs/2") as process:
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    _check(url, total, range(4))
+
+
+def _wait_until(url: str, processes: "list[subprocess.Popen[str]]", complete: int) -> None:
+    """Until a trial beyond so many complete ones runs."""
+    engine = create_engine(url)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        try:
+            with engine.connect() as connection:
+                states = Counter(connection.execute(text("SELECT state FROM trials")).scalars())
+        except (ProgrammingError, OperationalError):  # no tables so far
+            states = Counter()
+        if states["COMPLETE"] >= complete and states["RUNNING"]:
+            engine.dispose()
+            return
+        time.sleep(0.05)
+    raise AssertionError("no trial was seen running")
+
+
+def _locks(url: str, patience: Patience | None = None) -> ServerLocks:
+    return server_locks(parse(url), {}, patience or Patience(seconds=0))
+
+
+def test_a_lock_is_one_processs(server: Postgres) -> None:
+    with closing(_locks(server.url)) as one, closing(_locks(server.url)) as other:
+        waits: list[str] = []
+        with one.held("x") as has, other.held("y") as has_too:
+            assert has
+            assert has_too
+            assert one.taken(["x", "y", "z"]) == {"x", "y"}
+            with other.held("x", should_stop=lambda: bool(waits), waits=lambda: waits.append("waits")) as late:
+                assert not late
+        assert waits == ["waits"]
+        with other.held("x") as has:
+            assert has
+
+
+def test_a_lock_that_was_lost_is_said(server: Postgres) -> None:
+    with (
+        closing(_locks(server.url)) as locks,
+        pytest.raises(LockLost, match="gone for a moment"),
+        locks.held("lost"),
+    ):
+        _cut_everybody_off(server)
+
+
+def _cut_everybody_off(server: Postgres) -> None:
+    engine = create_engine(server.url)
+    with engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        )
+    engine.dispose()
+
+
+def test_only_a_process_that_is_gone_for_a_while_is_dead(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "GRACE", 0.5)
+    monkeypatch.setattr(peers, "PULSE", 0.1)
+    url = server.database("dead")
+    with _opened(url) as storage:
+        study = optuna.create_study(storage=storage, study_name="dead")
+        with open_peers(parse(url), "dead", Patience(seconds=0)) as one:
+            with closing(_locks(url)) as locks, ServerPeers(locks, "dead") as other:
+                trial = study.ask()
+                trial.set_user_attr(attrs.OWNER, other.mark)
+                unmarked = study.ask()
+                assert one.requeue_dead(study) == [unmarked.number]  # its process died before it could mark it
+                time.sleep(0.7)
+                assert one.requeue_dead(study) == []
+            assert one.requeue_dead(study) == []  # perhaps it only lost its connection
+            time.sleep(0.7)
+            assert one.requeue_dead(study) == [trial.number]
+        counts = tally(study)
+        assert (counts.interrupted, counts.running) == (2, 0)
+
+
+def test_a_process_that_is_cut_off_is_back_soon(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "PULSE", 0.1)
+    with closing(_locks(server.url)) as locks, ServerPeers(locks, "cut") as one:
+        sign = f"cut/lives/{one.mark}"
+        assert locks.taken([sign]) == {sign}
+        _cut_everybody_off(server)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and not locks.taken([sign]):
+            time.sleep(0.05)
+        assert locks.taken([sign]) == {sign}
+
+
+def test_several_threads_make_one_studys_tables(server: Postgres) -> None:
+    url = server.database("tables")
+    errors: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            with _opened(url):
+                pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_patience_waits_for_a_server_and_for_nothing_else() -> None:
+    said: list[str] = []
+    gone = OperationalError("", {}, Exception("gone"))
+    answers: list[OperationalError | int] = [gone, gone, 7]
+
+    def action() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, int):
+            return answer
+        raise answer
+
+    assert Patience(say=said.append).with_(action) == 7
+    assert [line.split(";")[0] for line in said] == [
+        "the database does not answer (Exception)",
+        "the database answers again",
+    ]
+
+    def wrong() -> int:
+        raise ProgrammingError("", {}, Exception("no such table"))
+
+    with pytest.raises(ProgrammingError):
+        Patience(say=said.append).with_(wrong)
+    answers = [gone]
+    with pytest.raises(OperationalError):
+        Patience(should_stop=lambda: True).with_(action)
+
+
+def test_everything_that_the_cache_asks_of_a_storage_is_patient() -> None:
+    import inspect
+    import re
+
+    source = inspect.getsource(_cached_storage)
+    asked = set(re.findall(r"_backend\.(\w+)\(", source))
+    heartbeat = {
+        "record_heartbeat",
+        "_get_stale_trial_ids",
+        "get_heartbeat_interval",
+        "get_heartbeat_stale_trial_callback",
+    }
+    assert asked - heartbeat - set(METHODS) <= {"remove_session", "get_all_trials"}
+
+
+def test_other_databases_are_refused() -> None:
+    with pytest.raises(StudyError, match="SQLite, PostgreSQL or MySQL"):
+        server_locks(parse("mssql+pyodbc://x/y"), {}, Patience())
+
+
+def test_sqlite_is_one_processs(tmp_path: Path) -> None:
+    url = parse(f"sqlite:///{tmp_path}/x.db")
+    with (
+        open_peers(url, "s", Patience()),
+        pytest.raises(StudyError, match="another process"),
+        sole_owner(url, "s"),
+    ):
+        pass
