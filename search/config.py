@@ -17,6 +17,17 @@ DEFAULT_EPOCHS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """A Ray cluster.
+
+    Attributes:
+        address: Where it is, or None for RAY_ADDRESS, or else one of this machine alone that is started for it.
+    """
+
+    address: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """Where data are, and what trains; the same for every command that trains a step.
 
@@ -27,6 +38,7 @@ class TrainingOptions:
         engine: `auto`, `native` or `torch`.
         precision: `auto`, `fp32` or `bf16`.
         workers: Runs at a time, or None for one a usable core, on CUDA up to four a GPU.
+        cluster: Where networks train, if not on this machine.
     """
 
     data: Path | None = None
@@ -35,6 +47,7 @@ class TrainingOptions:
     engine: EngineOption = "auto"
     precision: PrecisionOption = "auto"
     workers: int | None = None
+    cluster: ClusterOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

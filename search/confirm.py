@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from drill_models.backend import Backend
 from drill_models.data import full_data
-from drill_models.device import default_workers
 from drill_models.networks import environment
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import with_verdict
 from drill_models.step import Step
 from search.confirmed import ConfirmedRun, ConfirmedRuns, RunKey, key_of
+from search.machines import Machines
 from search.several import train_all
 from search.tasks import Task
 from search.verdict import make_verdict
-from search.workers import Executor, open_executor
+from search.workers import Executor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +55,7 @@ def confirm(
     source: DataSource,
     *,
     seeds: Sequence[int],
-    backend: Backend,
-    workers: int | None,
+    machines: Machines,
     kept: ConfirmedRuns,
     watcher: Watcher,
     should_stop: Callable[[], bool],
@@ -68,8 +66,7 @@ def confirm(
         steps: Of one data set or several; what two of them share is trained once.
         source: Where data sets are looked for.
         seeds: Different ones.
-        backend: What trains.
-        workers: Runs at a time; None for one a usable core, on CUDA up to four a GPU.
+        machines: What trains.
         kept: Runs of earlier sittings, which are not repeated; new ones are added as they end.
         watcher: What is told.
         should_stop: Asked all the time.
@@ -83,7 +80,7 @@ def confirm(
     """
     names = dict.fromkeys(step.dataset for step in steps)
     found = [resolve_itself(name, source, f"a verdict on {name}") for name in names]
-    keys = [key_of(step, environment(step.model, backend)) for step in steps]
+    keys = [key_of(step, environment(step.model, machines.backend)) for step in steps]
     confirmed: dict[int, Confirmed] = {}
     for resolved in found:
         data = full_data(resolved)
@@ -97,12 +94,12 @@ def confirm(
                 else:
                     watcher.run(steps[i], run, True)
         if left:
-            at_a_time = min(len(left), workers or default_workers(backend.device))
+            at_a_time = min(len(left), machines.places)
             source.say(
                 f"training from scratch on all {len(data.train):,} training images of {data.name}: {len(left)} "
                 f"{'run' if len(left) == 1 else 'runs'}, {at_a_time} at a time; -v shows each epoch"
             )
-            with open_executor(data, backend, at_a_time, should_stop) as executor:
+            with machines.executor(data, at_a_time, should_stop) as executor:
                 for run in _train(left, executor, watcher, source.say, should_stop):
                     kept.add(run)
                     for i in mine:

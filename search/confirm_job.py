@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
 from drill_models.result import EpochRecord
@@ -20,6 +19,7 @@ from search.documents import confirmed_document, replay_document
 from search.export import step_file, step_six
 from search.history import best, ranked
 from search.interrupt import stop_on_signals
+from search.machines import open_machines
 from search.pages.publish import publish_verdicts
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
@@ -186,7 +186,6 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, screen: Screen) -> tuple[Co
     """Trains what is missing; None where the user stopped it."""
     training = job.training
     seeds = seed_range(job.seed, job.seeds)
-    backend = resolve_backend(training.device, training.engine, training.precision)
     check_writable(FILE)
     kept = ConfirmedRuns()
     n = len(steps) * len(seeds)
@@ -206,14 +205,13 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, screen: Screen) -> tuple[Co
         when = "from earlier" if earlier else f"{sum(record.seconds for record in run.epochs):.0f} s"
         screen.progress(f"{done}/{n}  {step.name}  seed {run.seed}  {what}  ({when})")
 
-    with stop_on_signals() as should_stop:
+    with stop_on_signals() as should_stop, open_machines(training) as machines:
         try:
             return confirm(
                 steps,
                 DataSource(folder=training.data, offline=training.offline, say=screen.notice),
                 seeds=seeds,
-                backend=backend,
-                workers=training.workers,
+                machines=machines,
                 kept=kept,
                 watcher=Watcher(epoch=on_epoch, run=on_run),
                 should_stop=should_stop,

@@ -97,7 +97,7 @@ class SearchDisplay:
         settings, seeded = opened.settings, opened.seeded
         self.notice(
             f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
-            f"{settings.budget}, {self._epochs} epochs, on {opened.backend.device}"
+            f"{settings.budget}, {self._epochs} epochs, on {opened.where}"
             + (f", {opened.workers} trials at a time" if opened.workers > 1 else "")
         )
         if opened.already or opened.requeued:

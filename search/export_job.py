@@ -6,7 +6,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from drill_models.device import resolve_backend
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
@@ -19,13 +18,13 @@ from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.config import TrainingOptions
 from search.export import chosen_best, chosen_front, write_step
 from search.interrupt import stop_on_signals
+from search.machines import open_machines
 from search.names import FormatName
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import train_all
 from search.tables import epoch_line
 from search.tasks import Task
-from search.workers import InProcess
 
 SUFFIXES: dict[FormatName, str] = {
     "yaml": ".yaml",
@@ -129,19 +128,21 @@ def _train_again(job: ExportJob, step: Step) -> bytes:
     run = None if step.result is None else step.result.run
     seed = 0 if run is None else run.seed
     full = run is not None and run.held_out == "test"
-    training = job.training
-    backend = resolve_backend(training.device, training.engine, training.precision)
-    source = DataSource(folder=training.data, offline=training.offline, say=job.screen.notice)
+    source = DataSource(folder=job.training.data, offline=job.training.offline, say=job.screen.notice)
     data = load(resolve_itself(step.dataset, source, f"training {step.name} again"), full=full)
     job.screen.notice(f"no weights of it are kept here; training it again with seed {seed}")
 
     def on_epoch(task: Task, record: EpochRecord) -> None:
         job.screen.notice(epoch_line(record, step.training.epochs, "test" if full else "val"))
 
-    with stop_on_signals() as should_stop:
+    with (
+        stop_on_signals() as should_stop,
+        open_machines(job.training) as machines,
+        machines.executor(data, 1, should_stop) as executor,
+    ):
         (ended,) = train_all(
             [Task(key=0, label=step.name, recipe=step.recipe, seed=seed, weights=True)],
-            InProcess(data, backend, should_stop),
+            executor,
             on_epoch=on_epoch,
             say=job.screen.notice,
             should_stop=should_stop,

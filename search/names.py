@@ -21,4 +21,7 @@ TRACKER_NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
 
 DEVICE_OPTIONS: tuple[DeviceOption, ...] = get_args(DeviceOption)
 ENGINE_OPTIONS: tuple[EngineOption, ...] = get_args(EngineOption)
+RAY: Literal["ray"] = "ray"
+"""In the place of an engine: networks train on a Ray cluster."""
+PLACE_OPTIONS: tuple[EngineOption | Literal["ray"], ...] = (*ENGINE_OPTIONS, RAY)
 PRECISION_OPTIONS: tuple[PrecisionOption, ...] = get_args(PrecisionOption)

@@ -32,6 +32,7 @@ class Opened:
         requeued: Trials that a dead process had left running, by number.
         already: Networks trained in earlier sittings.
         backend: What trains trials.
+        where: It is, for a person.
         workers: How many at a time.
     """
 
@@ -44,6 +45,7 @@ class Opened:
     requeued: list[int]
     already: int
     backend: Backend
+    where: str
     workers: int
 
 

@@ -10,13 +10,14 @@ from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.yaml_io import check_writable
-from search.config import DEFAULT_BASELINES, SearchConfig, TrainingOptions
+from search.config import DEFAULT_BASELINES, ClusterOptions, SearchConfig, TrainingOptions
 from search.names import (
     DEVICE_OPTIONS,
-    ENGINE_OPTIONS,
     OBJECTIVE_NAMES,
+    PLACE_OPTIONS,
     PRECISION_OPTIONS,
     PRUNER_NAMES,
+    RAY,
     SAMPLER_NAMES,
     TRACKER_NAMES,
     TrackerName,
@@ -44,20 +45,34 @@ def one_of(option: str, value: str, allowed: Sequence[NameT]) -> NameT:
 
 
 def training_options(
-    *, data: Path | None, offline: bool, device: str, engine: str, precision: str, workers: int | None
+    *,
+    data: Path | None,
+    offline: bool,
+    device: str,
+    engine: str,
+    precision: str,
+    workers: int | None,
+    address: str | None = None,
 ) -> TrainingOptions:
     """What trains a step, from what was typed.
 
     Raises:
         DrillError: Something is not allowed; says what is.
     """
+    chosen = one_of("--engine", engine, PLACE_OPTIONS)
+    if address is not None and chosen != RAY:
+        raise DrillError(f"--address is a Ray cluster's; it needs --engine {RAY}")
+    if chosen == RAY and find_spec("ray") is None:
+        raise DrillError(f"--engine {RAY} needs a library: pip install ray")
     return TrainingOptions(
         data=data,
         offline=offline,
         device=one_of("--device", device, DEVICE_OPTIONS),
-        engine=one_of("--engine", engine, ENGINE_OPTIONS),
+        # On a cluster, workers take what `auto` means where they are.
+        engine="auto" if chosen == RAY else chosen,
         precision=one_of("--precision", precision, PRECISION_OPTIONS),
         workers=workers,
+        cluster=ClusterOptions(address=address) if chosen == RAY else None,
     )
 
 

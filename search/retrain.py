@@ -3,16 +3,14 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-from drill_models.backend import Backend
-from drill_models.device import default_workers
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import Caveat, EpochRecord, Run
 from drill_models.run import load, recorded_run, result_of
 from drill_models.step import Step
+from search.machines import Machines
 from search.several import seed_range, train_all
 from search.tasks import Task
-from search.workers import open_executor
 
 SMALL_DATA = Caveat(
     kind="small-data",
@@ -28,8 +26,7 @@ def retrain(
     full: bool,
     seed: int | None,
     seeds: int = 1,
-    backend: Backend,
-    workers: int | None = None,
+    machines: Machines,
     on_data: Callable[[Resolved], None],
     on_epoch: Callable[[int, EpochRecord], None],
     should_stop: Callable[[], bool],
@@ -43,8 +40,7 @@ def retrain(
             steps do; else train on 5/6 of them and measure on the rest, as a search does.
         seed: None for the seed of the step's recorded run, or 0 where it has none.
         seeds: How many: `seed` and those that follow it.
-        backend: What trains.
-        workers: Runs at a time; None for one a usable core, on CUDA up to four a GPU.
+        machines: What trains.
         on_data: Called once with the data set that was found.
         on_epoch: Called with seed and record after each epoch.
         should_stop: Asked before each batch.
@@ -66,10 +62,10 @@ def retrain(
     caveats = tuple(caveat for caveat in old.caveats if caveat != SMALL_DATA)
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
-    at_a_time = min(seeds, workers or default_workers(backend.device))
+    at_a_time = min(seeds, machines.places)
     tasks = [Task(key=each, label=f"{step.name}, seed {each}", recipe=step.recipe, seed=each) for each in chosen]
     runs: dict[int, Run] = {}
-    with open_executor(data, backend, at_a_time, should_stop) as executor:
+    with machines.executor(data, at_a_time, should_stop) as executor:
         for ended in train_all(
             tasks,
             executor,

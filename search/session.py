@@ -9,9 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
-from drill_models.backend import Backend
 from drill_models.data import validation_data
-from drill_models.device import default_workers, resolve_backend
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, resolve
@@ -24,6 +22,7 @@ from search.export import export_best, export_smallest
 from search.finals import Finals, runs_at_once
 from search.history import ranked, tally
 from search.last_used import remember
+from search.machines import Machines, open_machines
 from search.opened import Display, Opened
 from search.pages.publish import Publisher
 from search.patience import Patience
@@ -35,7 +34,6 @@ from search.sittings import keep_sitting, sittings
 from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, storage_errors
 from search.study import StudySettings, open_study, read_space, settings_of, study_name
 from search.trackers import Trackers
-from search.workers import open_executor
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
 from spaces.skeletons import check_budget
@@ -77,8 +75,14 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
         DrillError: Something that the user can mend, in one sentence.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with open_machines(config.training) as machines:
+        return _search(config, machines, display, should_stop)
+
+
+def _search(
+    config: SearchConfig, machines: Machines, display: Display, should_stop: Callable[[], bool]
+) -> Outcome:
     training = config.training
-    backend = resolve_backend(training.device, training.engine, training.precision)
     url = parse(config.storage or DEFAULT_STORAGE)
     resolved = resolve(
         config.dataset, DataSource(folder=training.data, offline=training.offline, say=display.notice)
@@ -92,10 +96,10 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     storage = open_storage(url, create=True, patience=patience)
     with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
         with peers.turn():
-            opened = _open(config, settings, name, storage, url, backend, peers)
+            opened = _open(config, settings, name, storage, url, machines, peers)
         remember(url, name)
         display.opened(opened)
-        with open_executor(data, backend, opened.workers, should_stop) as executor:
+        with machines.executor(data, opened.workers, should_stop) as executor:
             publisher = Publisher(opened.study, url, display.notice)
             trackers = Trackers(config.trackers, opened.study, display.notice)
             watcher = _Watchers(display, publisher, trackers)
@@ -120,7 +124,7 @@ def _open(
     name: str,
     storage: RDBStorage,
     url: URL,
-    backend: Backend,
+    machines: Machines,
     peers: Peers,
 ) -> Opened:
     """Creates or joins the study, and queues what comes first: in a turn."""
@@ -146,10 +150,9 @@ def _open(
     seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
     started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
     already = tally(study).trained
-    wanted = config.training.workers or default_workers(backend.device)
     # More than there are networks to train would only take threads from the others.
-    workers = max(1, min(wanted, max(config.trials - already, runs_at_once(config))))
-    keep_sitting(study, config, backend, workers)
+    workers = max(1, min(machines.places, max(config.trials - already, runs_at_once(config))))
+    keep_sitting(study, config, machines.backend, workers)
     return Opened(
         study=study,
         url=url,
@@ -159,7 +162,8 @@ def _open(
         started=started,
         requeued=requeued,
         already=already,
-        backend=backend,
+        backend=machines.backend,
+        where=machines.where,
         workers=workers,
     )
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from drill_models.device import resolve_backend
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
 from drill_models.step import Step
@@ -10,6 +9,7 @@ from drill_models.step_io import as_document, save_step
 from drill_models.train import Interrupted
 from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
+from search.machines import open_machines
 from search.retrain import comparison, retrain, summary
 from search.screen import Screen
 from search.tables import epoch_line, small_data_box
@@ -42,7 +42,6 @@ def run_train_job(
     Raises:
         DrillError: One sentence for the user.
     """
-    backend = resolve_backend(training.device, training.engine, training.precision)
 
     def on_data(resolved: Resolved) -> None:
         if resolved.instead_of_mnist is not None:
@@ -53,7 +52,7 @@ def run_train_job(
         line = epoch_line(record, step.training.epochs, "test" if full else "val")
         screen.progress(which + line)
 
-    with stop_on_signals() as should_stop:
+    with stop_on_signals() as should_stop, open_machines(training) as machines:
         try:
             trained = retrain(
                 step,
@@ -61,8 +60,7 @@ def run_train_job(
                 full=full,
                 seed=seed,
                 seeds=seeds,
-                backend=backend,
-                workers=training.workers,
+                machines=machines,
                 on_data=on_data,
                 on_epoch=on_epoch,
                 should_stop=should_stop,

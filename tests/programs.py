@@ -1,11 +1,17 @@
 """The program as a user starts it: in a process and a folder of its own, without MNIST and a network."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,3 +58,37 @@ def running(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
         process.kill()
         with process:  # closes its pipes and waits for it
             pass
+
+
+def trials_of(folder: Path, name: str) -> list[FrozenTrial]:
+    """The trials of a study in a folder's SQLite file."""
+    storage = RDBStorage(f"sqlite:///{folder}/studies/drill-search.db")
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    finally:
+        storage.engine.dispose()
+
+
+def states_of(folder: Path) -> list[tuple[str, bool]]:
+    """State of each trial, and whether it trained an epoch; without Optuna, which would make the tables itself."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder}/studies/drill-search.db?mode=ro", uri=True)) as connection:
+            return connection.execute(
+                "SELECT state, trial_id IN (SELECT trial_id FROM trial_intermediate_values) FROM trials"
+            ).fetchall()
+    except sqlite3.OperationalError:  # no file or no tables so far
+        return []
+
+
+def wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", after: int, at_once: int = 1) -> None:
+    """Until so many trials beyond some finished ones have trained an epoch; fails when the process ends before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the search ended before it could be stopped: {process.communicate()}")
+        trials = states_of(folder)
+        done = sum(state in ("COMPLETE", "PRUNED", "FAIL") for state, _ in trials)
+        if done >= after and trials.count(("RUNNING", True)) >= at_once:
+            return
+        time.sleep(0.02)
+    raise AssertionError("no trial was seen running")

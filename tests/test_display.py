@@ -42,6 +42,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 requeued=[7],
                 already=2,
                 backend=Backend(),
+                where="cpu",
                 workers=1,
             )
         )
@@ -92,6 +93,7 @@ def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentDa
                 requeued=[],
                 already=0,
                 backend=Backend(),
+                where="cpu",
                 workers=10,
             )
         )

@@ -5,7 +5,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.errors import StudyError
 from drill_models.hand_steps import choose
@@ -15,10 +14,11 @@ from drill_models.step import Step
 from drill_models.step_io import load_step
 from search import analysis, attrs
 from search.baselines import seed_baselines
-from search.config import SearchConfig
+from search.config import SearchConfig, TrainingOptions
 from search.describe import chain
 from search.export import export_best
 from search.history import best
+from search.machines import ThisMachine
 from search.retrain import comparison, retrain
 from search.storage import open_storage, parse
 from search.study import open_study, settings_of
@@ -78,7 +78,7 @@ def _train_again(step: Step, *, full: bool = False) -> Step:
         DataSource(offline=True),
         full=full,
         seed=None,
-        backend=Backend(),
+        machines=ThisMachine(TrainingOptions(workers=1)),
         on_data=lambda resolved: None,
         on_epoch=lambda seed, record: None,
         should_stop=lambda: False,

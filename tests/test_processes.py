@@ -6,7 +6,6 @@ import random
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,17 +13,15 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
 from search.history import point_of
-from tests.programs import ROOT, ran, running
+from tests.programs import ROOT, ran, running, states_of, trials_of, wait_for_a_running_trial
 
 SEARCH = [
     "--trials",
@@ -41,39 +38,6 @@ SEARCH = [
 ]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
 NAME = "mnist-5k-1000-drill2-3epochs"
-
-
-def _trials(folder: Path, name: str = NAME) -> list[FrozenTrial]:
-    storage = RDBStorage(f"sqlite:///{folder}/studies/drill-search.db")
-    try:
-        return optuna.load_study(study_name=name, storage=storage).trials
-    finally:
-        storage.engine.dispose()
-
-
-def _states(folder: Path) -> list[tuple[str, bool]]:
-    """State of each trial, and whether it trained an epoch; without Optuna, which would make the tables itself."""
-    try:
-        with closing(sqlite3.connect(f"file:{folder}/studies/drill-search.db?mode=ro", uri=True)) as connection:
-            return connection.execute(
-                "SELECT state, trial_id IN (SELECT trial_id FROM trial_intermediate_values) FROM trials"
-            ).fetchall()
-    except sqlite3.OperationalError:  # no file or no tables so far
-        return []
-
-
-def _wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", after: int) -> None:
-    """Until a trial beyond so many finished ones has trained an epoch; fails when the process ends before."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise AssertionError(f"the search ended before it could be stopped: {process.communicate()}")
-        trials = _states(folder)
-        done = sum(state in ("COMPLETE", "PRUNED", "FAIL") for state, _ in trials)
-        if done >= after and ("RUNNING", True) in trials:
-            return
-        time.sleep(0.02)
-    raise AssertionError("no trial was seen running")
 
 
 def _workers(parent: int) -> list[int]:
@@ -97,7 +61,7 @@ def _wait_until_gone(pids: Sequence[int]) -> None:
 
 
 def _check_total(folder: Path, interrupted: Sequence[int], total: int = 5, name: str = NAME) -> None:
-    trials = _trials(folder, name)
+    trials = trials_of(folder, name)
     trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     broken = [t for t in trials if t.user_attrs.get("interrupted")]
     assert len(trained) == total
@@ -121,7 +85,7 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
     words = [*SEARCH, "--workers", str(workers)]
     for finished in (1, 3):
         with running(tmp_path, *words) as process:
-            _wait_for_a_running_trial(tmp_path, process, finished)
+            wait_for_a_running_trial(tmp_path, process, finished)
             started = _workers(process.pid) if workers > 1 else []
             assert len(started) == (workers if workers > 1 else 0)
             process.send_signal(signal.SIGKILL)
@@ -157,7 +121,7 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None
             while time.monotonic() < until or not (alive := _workers(process.pid)):
                 assert process.poll() is None, process.communicate()
                 # Whatever the machine's speed, the kills come before the search ends.
-                if killed and sum(state == "COMPLETE" for state, _ in _states(tmp_path)) >= 0.7 * killed:
+                if killed and sum(state == "COMPLETE" for state, _ in states_of(tmp_path)) >= 0.7 * killed:
                     until = 0
                 time.sleep(0.02)
             with suppress(ProcessLookupError):
@@ -191,7 +155,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
         folder.mkdir()
         ended = ran(folder, *words, "--dataset", "mnist-5k")
         assert ended.returncode == 0, ended.stderr
-        studies.append(_trials(folder, "mnist-5k-1500-drill2-2epochs"))
+        studies.append(trials_of(folder, "mnist-5k-1500-drill2-2epochs"))
 
     def bits(trial: FrozenTrial) -> object:
         curve = [row[:-1] for row in trial.user_attrs["curve"]]  # without the seconds
@@ -207,7 +171,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals, workers: int) -> None:
     with running(tmp_path, *SEARCH, "--workers", str(workers)) as process:
-        _wait_for_a_running_trial(tmp_path, process, 1)
+        wait_for_a_running_trial(tmp_path, process, 1)
         started = _workers(process.pid) if workers > 1 else []
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does: workers get it, too
@@ -222,7 +186,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
     assert "Best 5 on mnist-5k" in out
     resume = err.strip().splitlines()[-1].strip()
     assert resume.startswith("drill-search --trials 5")
-    assert not [t for t in _trials(tmp_path) if t.state == TrialState.RUNNING]
+    assert not [t for t in trials_of(tmp_path, NAME) if t.state == TrialState.RUNNING]
     ended = ran(tmp_path, *resume.split()[1:])
     assert ended.returncode == 0, ended.stderr
     _check_total(tmp_path, interrupted=range(1, workers + 1))
@@ -232,7 +196,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
 def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
     words = [*SEARCH, "--trials", "1000", "--workers", "1"]  # of two, the later one counts
     with running(tmp_path, *words) as process:
-        _wait_for_a_running_trial(tmp_path, process, 0)
+        wait_for_a_running_trial(tmp_path, process, 0)
         second = ran(tmp_path, *words)
         assert second.returncode == 2
         assert "another process is searching study" in second.stderr

@@ -14,7 +14,7 @@ import typer
 from drill_models.errors import DrillError
 from search.cli.complete import among, studies
 from search.cli.config_file import read_config
-from search.names import DEVICE_OPTIONS, ENGINE_OPTIONS, PRECISION_OPTIONS
+from search.names import DEVICE_OPTIONS, PLACE_OPTIONS, PRECISION_OPTIONS
 from search.screen import Screen
 
 USAGE, INTERRUPTED = 2, 130
@@ -114,9 +114,14 @@ Engine = Annotated[
     str,
     typer.Option(
         "--engine",
-        autocompletion=among(ENGINE_OPTIONS),
-        help="auto, native (own kernels, CPU) or torch. auto: native where it covers the network.",
+        autocompletion=among(PLACE_OPTIONS),
+        help="auto, native (own kernels, CPU), torch, or ray: on a Ray cluster. auto: native where it covers the "
+        "network.",
     ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of the cluster, with --engine ray. Default: RAY_ADDRESS, else one of this machine alone."),
 ]
 Precision = Annotated[
     str,

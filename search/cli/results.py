@@ -7,6 +7,7 @@ import typer
 
 from drill_models.errors import DrillError
 from search.cli.app import (
+    Address,
     Data,
     Device,
     Engine,
@@ -49,6 +50,7 @@ def export(
     offline: Offline = False,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     out: Out = None,
     quiet: Quiet = False,

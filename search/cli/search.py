@@ -9,6 +9,7 @@ import typer
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
 from search.cli.app import (
+    Address,
     Config,
     Data,
     Device,
@@ -118,6 +119,7 @@ def search(
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     workers: Workers = None,
     storage: SearchStorage = None,
@@ -178,6 +180,7 @@ def frontier(
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     workers: Workers = None,
     storage: SearchStorage = None,

@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from search.cli.app import (
+    Address,
     Data,
     Device,
     Engine,
@@ -75,6 +76,7 @@ def train(
     offline: Offline = False,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     workers: Workers = None,
     out: Out = None,

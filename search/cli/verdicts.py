@@ -7,6 +7,7 @@ import typer
 
 from drill_models.errors import DrillError
 from search.cli.app import (
+    Address,
     Data,
     Device,
     Engine,
@@ -46,6 +47,7 @@ def confirm(
     offline: Offline = False,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     workers: Workers = None,
     out: Out = None,
@@ -90,6 +92,7 @@ def baselines(
     offline: Offline = False,
     device: Device = "auto",
     engine: Engine = "auto",
+    address: Address = None,
     precision: Precision = "auto",
     workers: Workers = None,
     json: Json = False,

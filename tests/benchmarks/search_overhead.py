@@ -110,7 +110,7 @@ class Clock:
             self._patches.enter_context(patched)
         asking = mock.patch("search.runner.is_hopeless", self.timed("prune", is_hopeless))
         self._patches.enter_context(asking)
-        self._patches.enter_context(mock.patch("search.session.open_executor", self.executor))
+        self._patches.enter_context(mock.patch("search.machines.open_executor", self.executor))
         return self
 
     def __exit__(self, *exception: object) -> None:
