@@ -26,11 +26,15 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.names import SamplerName
+from search.window import WindowSampler
 
 Params = dict[str, Any]
 
 PARENTS = 3
 """So many of the most accurate networks above a size are made as small as it, where every size is sought."""
+
+GP_MOST = 200
+"""Trials that a Gaussian process is shown: its time grows with their cube."""
 
 REPEATED_DRAWS = 10
 """So many more points are looked at where those before were in the study; a tiny space may hold no other."""
@@ -193,7 +197,7 @@ def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
     """
     match name:
         case "tpe":
-            return TPESampler(seed=seed)
+            return WindowSampler(TPESampler(seed=seed))
         case "nsga2":
             # Optuna's 50 would spend half of 100 trials on the first, random generation.
             return NSGAIISampler(seed=seed, population_size=20)
@@ -201,7 +205,7 @@ def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
             # Categorical dimensions are outside CMA-ES and drawn alone, which is no reason to warn.
             return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "gp":
-            return GPSampler(seed=seed, deterministic_objective=False)
+            return WindowSampler(GPSampler(seed=seed, deterministic_objective=False), GP_MOST, GP_MOST // 2)
         case "random":
             return RandomSampler(seed=seed)
     raise ValueError(f"unknown sampler {name!r}")
