@@ -1,6 +1,7 @@
 """A sampler that looks at the part of a long study that it learns most from, so that proposing stays quick."""
 
 from collections.abc import Container, Sequence
+from functools import partial
 from heapq import nlargest, nsmallest
 from typing import Any
 
@@ -12,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 MOST = 500
 """So many trials are shown: TPE then takes about as long with 10,000 trials in the study as with 500."""
 
-BEST = 100
-"""So many of them are the best of all, whenever they were; TPE's good set has 25 at most. The others are the
-latest, to which TPE gives the greatest weights anyway."""
+BEST = 25
+"""So many of them, for each value, are the best of all, whenever they were: as many as TPE's good set has at most.
+More would stand among the bad ones, and drive it away from good regions. The others are the latest, to which TPE
+gives the greatest weights anyway."""
 
 
 class WindowSampler(BaseSampler):
@@ -26,7 +28,7 @@ class WindowSampler(BaseSampler):
     Args:
         base: The sampler.
         most: Trials that it is shown.
-        best: How many of those are the best.
+        best: How many of those are the best, for each value.
     """
 
     def __init__(self, base: BaseSampler, most: int = MOST, best: int = BEST) -> None:
@@ -69,7 +71,7 @@ class WindowSampler(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         if len(trials) <= self._most:
             return study
-        latest = trials[-(self._most - self._best) :]
+        latest = trials[-(self._most - self._best * len(study.directions)) :]
         older = trials[: len(trials) - len(latest)]
         complete = [trial for trial in older if trial.state == TrialState.COMPLETE]
         shown = {trial.number for trial in [*latest, *self._the_best(study, complete)]}
@@ -77,13 +79,16 @@ class WindowSampler(BaseSampler):
         return _View(study, shown)
 
     def _the_best(self, study: Study, complete: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Of several values, a share for each and those that no other beats among them."""
-        each = max(1, self._best // len(study.directions))
+        """By each value."""
         found: list[FrozenTrial] = []
-        for i, direction in enumerate(study.directions):
+        for place, direction in enumerate(study.directions):
             choose = nlargest if direction == StudyDirection.MAXIMIZE else nsmallest
-            found += choose(each, complete, key=lambda trial: trial.values[i])
+            found += choose(self._best, complete, key=partial(_value, place=place))
         return found
+
+
+def _value(trial: FrozenTrial, place: int) -> float:
+    return trial.values[place]
 
 
 class _View(Study):
