@@ -88,7 +88,7 @@ class WindowSampler(BaseSampler):
 
 
 def _value(trial: FrozenTrial, place: int) -> float:
-    return trial.values[place]
+    return float(trial.values[place])
 
 
 class _View(Study):
