@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Hashable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,11 +48,15 @@ def _mark(event: yaml.Event) -> Any:
 
 
 def _check_events(content: bytes) -> None:
-    """Refuses aliases (no billion laughs) and deep nesting, before anything is built of the content."""
+    """Refuses aliases (no billion laughs), tags and deep nesting, before anything is built of the content."""
     depth = 0
     for event in yaml.parse(content, Loader=_Base):
         if isinstance(event, yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", _mark(event))
+        if getattr(event, "tag", None) is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"tags ({event.tag}) are not allowed", _mark(event)
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise yaml.constructor.ConstructorError(
@@ -239,12 +244,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def _first_error(error: ValidationError, model: type[BaseModel]) -> str:
     """One sentence for the first thing that is wrong, with its dotted key."""
     found = error.errors(include_url=False)
     # A key that is not known is often the misspelling of one that is then missing: name it first.
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    schema = model.model_json_schema()
+    schema = _schema(model)
     key, parent = _dotted(first["loc"], schema)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     got = _shown(first["input"])
