@@ -53,10 +53,9 @@ def _check_events(content: bytes) -> None:
     for event in yaml.parse(content, Loader=_Base):
         if isinstance(event, yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", _mark(event))
-        if getattr(event, "tag", None) is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"tags ({event.tag}) are not allowed", _mark(event)
-            )
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"tags ({tag}) are not allowed", _mark(event))
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise yaml.constructor.ConstructorError(
@@ -186,7 +185,9 @@ class _OneLineList(list[Any]):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = ">" if len(text) > 70 or "\n" in text else None
+    # Folding joins lines, but for those that begin with a space, which PyYAML does not read back as they were.
+    folds = (len(text) > 70 or "\n" in text) and not re.search(r"^[ \t]", text, re.MULTILINE)
+    style = ">" if folds else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

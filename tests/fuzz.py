@@ -28,7 +28,7 @@ from drill_models import yaml_io
 from drill_models.count import count
 from drill_models.errors import DrillError
 from drill_models.step_io import dump_step, load_step
-from search.cli import app
+from search.cli.app import app
 from search.cli.config_file import read_config
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton, check_budget

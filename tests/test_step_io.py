@@ -71,6 +71,15 @@ def test_any_step_comes_back_as_it_was(tmp_path: Path, model: ModelConfig, which
     assert load_step(file) == step
 
 
+@pytest.mark.parametrize(
+    "text", ["a" * 80 + "\n  indented\nnot", "\tx\n" * 30, "x\n\n\ny", "x \n" * 40, " " * 90 + "x"]
+)
+def test_any_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
+    step = hand_steps.ladder("e-codes")[3].model_copy(update={"analysis": text})
+    save_step(tmp_path / "s.yaml", step)
+    assert load_step(tmp_path / "s.yaml").analysis == text
+
+
 def _broken(tmp_path: Path, old: str, new: str) -> str:
     text = (ROOT / "studies/drills/b-cyclic/5.yaml").read_text(encoding="utf-8")
     assert old in text
