@@ -92,3 +92,16 @@ def wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", aft
             return
         time.sleep(0.02)
     raise AssertionError("no trial was seen running")
+
+
+def workers_of(parent: int) -> list[int]:
+    """Process ids of a search's worker processes, those that just start included."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and b"spawn_main" in (folder / "cmdline").read_bytes():
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+                found += [int(folder.name)] if int(status[1]) == parent and status[0] != "Z" else []
+        except OSError:
+            pass  # it ended meanwhile
+    return found

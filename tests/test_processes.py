@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
 from search.history import point_of
-from tests.programs import ROOT, ran, running, states_of, trials_of, wait_for_a_running_trial
+from tests.programs import ROOT, ran, running, states_of, trials_of, wait_for_a_running_trial, workers_of
 
 SEARCH = [
     "--trials",
@@ -38,19 +38,6 @@ SEARCH = [
 ]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
 NAME = "mnist-5k-1000-drill2-3epochs"
-
-
-def _workers(parent: int) -> list[int]:
-    """Process ids of a search's worker processes, those that just start included."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and b"spawn_main" in (folder / "cmdline").read_bytes():
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-                found += [int(folder.name)] if int(status[1]) == parent and status[0] != "Z" else []
-        except OSError:
-            pass  # it ended meanwhile
-    return found
 
 
 def _wait_until_gone(pids: Sequence[int]) -> None:
@@ -86,7 +73,7 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
     for finished in (1, 3):
         with running(tmp_path, *words) as process:
             wait_for_a_running_trial(tmp_path, process, finished)
-            started = _workers(process.pid) if workers > 1 else []
+            started = workers_of(process.pid) if workers > 1 else []
             assert len(started) == (workers if workers > 1 else 0)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
@@ -118,7 +105,7 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path) -> None
     with running(tmp_path, *words, "--no-starts", "--pruner", "none", "--workers", "2") as process:
         for killed in range(kills):
             until = time.monotonic() + chance.uniform(0, 4)
-            while time.monotonic() < until or not (alive := _workers(process.pid)):
+            while time.monotonic() < until or not (alive := workers_of(process.pid)):
                 assert process.poll() is None, process.communicate()
                 # Whatever the machine's speed, the kills come before the search ends.
                 if killed and sum(state == "COMPLETE" for state, _ in states_of(tmp_path)) >= 0.7 * killed:
@@ -172,7 +159,7 @@ def test_one_worker_gives_the_same_bits_again(tmp_path: Path) -> None:
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals, workers: int) -> None:
     with running(tmp_path, *SEARCH, "--workers", str(workers)) as process:
         wait_for_a_running_trial(tmp_path, process, 1)
-        started = _workers(process.pid) if workers > 1 else []
+        started = workers_of(process.pid) if workers > 1 else []
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does: workers get it, too
         else:
