@@ -2,13 +2,13 @@
 
     python -m tests.soak --minutes 120 --folder soak
 
-Two main processes with two workers each search one study. Every minute one thing is done to them, drawn at random: a
-worker or a main process is killed, a main process is stopped as by Ctrl-C or held for half a minute, the server is
-restarted, or gone for half a minute. A main process that ended is started again.
+Two main processes with two workers each search one study. Every minute one thing is done to them, drawn at
+random: a worker or a main process is killed, a main process is stopped as by Ctrl-C or held for half a minute,
+the server is restarted, or gone for half a minute. A main process that ended is started again.
 
-When the time is over, the search is brought to a total a little above what it has, and the study is checked: exactly
-that total, nothing lost, nothing twice, nothing left over, and some networks trained again to the bit. Each fault is
-a line in FOLDER/soak.jsonl; the summary is printed. The exit code is 1 where a check fails.
+When the time is over, the search is brought to a total a little above what it has, and the study is checked:
+exactly that total, nothing lost, nothing twice, nothing left over, and some networks trained again to the bit.
+Each fault is a line in FOLDER/soak.jsonl; the summary is printed. The exit code is 1 where a check fails.
 """
 
 import argparse
