@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from drill_models.backend import Environment
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import Caveat, EpochRecord, Run
@@ -96,18 +97,18 @@ def summary(trained: Sequence[Step]) -> str:
     )
 
 
-def _trained_otherwise(then: Run, now: Run) -> str:
-    """What may be the cause of a difference, in words."""
-    facts = (
-        ("seed", then.seed, now.seed),
+def otherwise(then: Run, now: Run | Environment) -> list[str]:
+    """What is not as it was when a run was recorded: with any of it, the curve may come out differently."""
+    facts = [
         ("engine", then.engine, now.engine),
         ("PyTorch", then.torch, now.torch),
         ("precision", then.precision, now.precision),
         ("device", then.device, now.device),
         ("threads", then.threads, now.threads),
-    )
-    changed = [f"{what} was {old}, is {new}" for what, old, new in facts if old != new]
-    return f" ({'; '.join(changed)})" if changed else ""
+    ]
+    if isinstance(now, Run):
+        facts.insert(0, ("seed", then.seed, now.seed))
+    return [f"{what} was {old}, is {new}" for what, old, new in facts if old != new]
 
 
 def comparison(before: Step, after: Step) -> str | None:
@@ -121,10 +122,11 @@ def comparison(before: Step, after: Step) -> str | None:
         now = [record.val_accuracy for record in run.epochs]
         if then == now:
             return "the recorded curve is reproduced exactly"
+        changed = otherwise(result.run, run)
+        why = f" ({'; '.join(changed)})" if changed else ""
         return (
             f"the recorded run has {result.run.value:.2%} (mean of the last three epochs), this one "
-            f"{run.value:.2%}; they differ by {abs(result.run.value - run.value):.2%}"
-            f"{_trained_otherwise(result.run, run)}"
+            f"{run.value:.2%}; they differ by {abs(result.run.value - run.value):.2%}{why}"
         )
     reported = result.reported
     if reported is None or run.held_out != "test" or not reported.test_curve or after.dataset != before.dataset:

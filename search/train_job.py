@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from drill_models.networks import environment
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
 from drill_models.step import Step
@@ -10,7 +11,7 @@ from drill_models.train import Interrupted
 from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
-from search.retrain import comparison, retrain, summary
+from search.retrain import comparison, otherwise, retrain, summary
 from search.screen import Screen
 from search.tables import epoch_line, small_data_box
 
@@ -53,6 +54,13 @@ def run_train_job(
         screen.progress(which + line)
 
     with stop_on_signals() as should_stop, open_machines(training) as machines:
+        recorded = None if step.result is None else step.result.run
+        if recorded is not None and training.cluster is None:
+            changed = otherwise(recorded, environment(step.model, machines.backend))
+            if changed:
+                screen.notice(
+                    f"the recorded run was made otherwise: {'; '.join(changed)}; its curve may not come again"
+                )
         try:
             trained = retrain(
                 step,

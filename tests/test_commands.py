@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -116,9 +117,9 @@ def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPat
     ("content", "message"),
     [
         ("bugdet: 5", "own.yaml: there is no option bugdet; did you mean budget?"),
-        ("xyz: 5", "own.yaml: there is no option xyz; allowed: baselines, budget"),
+        ("xyz: 5", "own.yaml: there is no option xyz; allowed: address, baselines, budget"),
         ("budget: {a: 1}", "own.yaml: budget must be a value or a list, got a mapping"),
-        ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: data"),
+        ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: address, data"),
         ("budget: many", "own.yaml: budget: "),
         ("budget: yes", "own.yaml: budget must not be true"),
         ("no-starts: true", "there is no option no-starts; did you mean starts?"),
@@ -263,3 +264,18 @@ def test_doctor_says_what_is_in_the_way(run: Run) -> None:
 def test_a_log_that_cannot_be_written() -> None:
     with pytest.raises(DrillError, match="cannot be written"):
         Screen().log_to(Path("/nowhere/x.log"))
+
+
+def test_training_again_says_beforehand_what_is_otherwise(run: Run) -> None:
+    assert run(*SMALL, "-q")[0] == 0
+    file = Path("studies") / f"{NAME}.yaml"
+    code, out, error = run("train", str(file))
+    assert code == 0
+    assert "was made otherwise" not in out + error
+    text = file.read_text()
+    version = re.search(r"torch: (\S+)", text)
+    assert version is not None
+    file.write_text(text.replace(version[0], "torch: 1.2.3"))
+    code, out, error = run("train", str(file), "--engine", "torch")
+    assert code == 0
+    assert f"engine was native, is torch; PyTorch was 1.2.3, is {version[1]}" in error
