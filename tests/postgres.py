@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 
 class Postgres:
@@ -53,3 +55,16 @@ def running(folder: Path) -> Iterator[Postgres]:
         yield server
     finally:
         server.stop()
+
+
+def ended_trials(url: str) -> int:
+    """How many trials have ended; -1 while the server is gone, or there are no tables."""
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            words = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+            return int(connection.execute(text(words)).scalar_one())
+    except DBAPIError:
+        return -1
+    finally:
+        engine.dispose()

@@ -27,8 +27,6 @@ from pathlib import Path
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import DBAPIError
 
 from drill_models.backend import Backend
 from drill_models.data import validation_data
@@ -39,7 +37,7 @@ from drill_models.train import train
 from search import attrs
 from search.history import accuracy_of, curve, recipe_of
 from search.study import read_settings, read_space
-from tests.postgres import Postgres
+from tests.postgres import Postgres, ended_trials
 from tests.programs import command, environment, workers_of
 
 MAINS, WORKERS, STUDY = 2, 2, "soak"
@@ -157,19 +155,6 @@ class Soak:
         self._server.stop()
         time.sleep(HELD)
         self._server.start()
-
-
-def ended_trials(url: str) -> int:
-    """How many trials have ended; -1 while the server is gone, or there are no tables."""
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            words = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
-            return int(connection.execute(text(words)).scalar_one())
-    except DBAPIError:
-        return -1
-    finally:
-        engine.dispose()
 
 
 def trials_there(url: str) -> list[FrozenTrial]:

@@ -13,7 +13,7 @@ disk and for other work on the machine. "main busy" is how much of its time the 
 is at work while `--workers` cores train: at 100 % it would be the limit.
 
     python tests/benchmarks/search_overhead.py [--sizes 10 100 1000 5000] [--measured 20] [--budget 10000]
-        [--trial-seconds 40] [--folder DIR] [--out FILE.json]
+        [--trial-seconds 40] [--folder DIR | --storage URL] [--out FILE.json]
 """
 
 import argparse
@@ -272,6 +272,7 @@ def main() -> int:
     parser.add_argument("--trial-seconds", type=float, default=40, help="of one core, for all epochs")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="trials that train at the same time")
     parser.add_argument("--folder", type=Path, help="where the database lies; default: a temporary folder")
+    parser.add_argument("--storage", help="URL of an empty database, in place of a SQLite file")
     add_shared_options(parser)
     arguments = parser.parse_args()
     out = arguments.out.absolute() if arguments.out is not None else None
@@ -292,7 +293,7 @@ def run(arguments: argparse.Namespace, folder: Path, out: Path | None) -> None:
         dataset="mnist-5k",
         training=TrainingOptions(offline=True, device="cpu", workers=1),
         baselines=("none",),
-        storage=f"sqlite:///{folder}/overhead.db",
+        storage=arguments.storage or f"sqlite:///{folder}/overhead.db",
         study=STUDY,
         out=folder / "best.yaml",
     )
