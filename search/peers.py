@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from drill_models.train import Interrupted
 from search import attrs
 from search.patience import Patience
 from search.requeue import requeue
@@ -40,6 +41,7 @@ class Peers(Protocol):
         """Within it no other process proposes, queues or ends trials that are not its own.
 
         Raises:
+            Interrupted: The user stopped it while another process had its turn.
             LockLost: At the end: another process may have had its turn meanwhile.
         """
 
@@ -83,9 +85,11 @@ class ServerPeers:
     Args:
         locks: Of the server.
         study: Name of the study.
+        should_stop: Asked while another process has its turn.
     """
 
-    def __init__(self, locks: ServerLocks, study: str) -> None:
+    def __init__(self, locks: ServerLocks, study: str, should_stop: Callable[[], bool] = lambda: False) -> None:
+        self._should_stop = should_stop
         self.mark = secrets.token_hex(8)
         self._locks = locks
         self._study = study
@@ -103,9 +107,13 @@ class ServerPeers:
         self._ends.set()
         self._thread.join(GRACE)
 
-    def turn(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def turn(self) -> Iterator[None]:
         """Within it no other process proposes."""
-        return self._locks.held(f"{self._study}/turn")
+        with self._locks.held(f"{self._study}/turn", self._should_stop) as has:
+            if not has:
+                raise Interrupted
+            yield
 
     @contextmanager
     def alone(self, what: str, should_stop: Callable[[], bool], waits: Callable[[], None]) -> Iterator[bool]:
@@ -177,7 +185,7 @@ def open_peers(url: URL, study: str, patience: Patience) -> Iterator[Peers]:
         return
     locks = server_locks(url, connect_args(url), patience)
     try:
-        with ServerPeers(locks, study) as peers:
+        with ServerPeers(locks, study, patience.should_stop) as peers:
             yield peers
     finally:
         locks.close()

@@ -7,7 +7,7 @@ and learns from, what was really evaluated.
 """
 
 import random
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.names import SamplerName
 from search.window import WindowSampler
+from search.wrapper import SamplerWrapper
 
 Params = dict[str, Any]
 
@@ -57,7 +58,7 @@ class BudgetedSpace(Protocol):
         """Equal for points that mean the same, though they differ where it does not matter."""
 
 
-class BudgetSampler(BaseSampler):
+class BudgetSampler(SamplerWrapper):
     """Wraps a sampler so that every proposed point keeps a budget.
 
     All dimensions of the space are sampled jointly from the first trial on, also while the wrapped sampler
@@ -91,32 +92,12 @@ class BudgetSampler(BaseSampler):
             )
         if max_draws < 1:
             raise ValueError(f"max_draws must be at least 1, got {max_draws}")
-        self._base = base
+        super().__init__(base)
         self._space = space
         self._max_draws = max_draws
         self._tighter = tighter
         self._seen: set[int] = set()
         self._identities: set[Hashable] = set()
-
-    def reseed_rng(self) -> None:
-        """Reseeds the wrapped sampler."""
-        self._base.reseed_rng()
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Passed on."""
-        self._base.before_trial(study, trial)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Passed on."""
-        self._base.after_trial(study, trial, state, values)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """A parameter that is drawn alone, by the wrapped sampler."""
-        return self._base.sample_independent(study, trial, param_name, param_distribution)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The space's dimensions, and what the wrapped sampler would sample jointly beside them."""

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
 from drill_models.data import validation_data
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, StudyError
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, resolve
 from drill_models.result import EpochRecord
@@ -95,8 +95,11 @@ def _search(
     patience = Patience(display.notice, should_stop)
     storage = open_storage(url, create=True, patience=patience)
     with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
-        with peers.turn():
-            opened = _open(config, settings, name, storage, url, machines, peers)
+        try:
+            with peers.turn():
+                opened = _open(config, settings, name, storage, url, machines, peers)
+        except Interrupted as error:
+            raise StudyError("interrupted while another process of this search had its turn") from error
         remember(url, name)
         display.opened(opened)
         with machines.executor(data, opened.workers, should_stop) as executor:

@@ -10,6 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.wrapper import SamplerWrapper
+
 MOST = 500
 """So many trials are shown: TPE then takes about as long with 10,000 trials in the study as with 500."""
 
@@ -19,7 +21,7 @@ More would stand among the bad ones, and drive it away from good regions. The ot
 gives the greatest weights anyway."""
 
 
-class WindowSampler(BaseSampler):
+class WindowSampler(SamplerWrapper):
     """Shows its base the best trials of a study and the latest ones, and whatever runs.
 
     For samplers that model what they are shown, each time anew: TPE and Gaussian processes. Not for those that
@@ -32,17 +34,9 @@ class WindowSampler(BaseSampler):
     """
 
     def __init__(self, base: BaseSampler, most: int = MOST, best: int = BEST) -> None:
-        self._base = base
+        super().__init__(base)
         self._most = most
         self._best = best
-
-    def reseed_rng(self) -> None:
-        """Reseeds the base."""
-        self._base.reseed_rng()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What the base infers from all trials."""
-        return self._base.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -55,16 +49,6 @@ class WindowSampler(BaseSampler):
     ) -> Any:
         """What the base draws."""
         return self._base.sample_independent(self._window(study), trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Passed on."""
-        self._base.before_trial(study, trial)
-
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Passed on."""
-        self._base.after_trial(study, trial, state, values)
 
     def _window(self, study: Study) -> Study:
         """The study, or where it is long a view of it."""

@@ -41,8 +41,6 @@ from tests.postgres import Postgres, ended_trials
 from tests.programs import command, environment, workers_of
 
 MAINS, WORKERS, STUDY = 2, 2, "soak"
-HELD = 30.0
-"""Seconds for which the server is gone or a process is held."""
 MORE = 8
 """Trials beyond what is there, to which the search is brought in the end."""
 AGAIN = 5
@@ -56,9 +54,11 @@ class Soak:
         folder: Of everything; empty or not there.
         seed: Of the faults.
         epochs: Of a trial.
+        held: Seconds for which the server is gone or a process is held.
     """
 
-    def __init__(self, folder: Path, seed: int, epochs: int) -> None:
+    def __init__(self, folder: Path, seed: int, epochs: int, held: float) -> None:
+        self._held = held
         folder.mkdir(parents=True)
         self._folder = folder
         self._chance = random.Random(seed)
@@ -144,7 +144,7 @@ class Soak:
     def _hold_a_main(self) -> None:
         process = self._one()
         process.send_signal(signal.SIGSTOP)
-        time.sleep(HELD)
+        time.sleep(self._held)
         process.send_signal(signal.SIGCONT)
 
     def _restart_the_server(self) -> None:
@@ -153,7 +153,7 @@ class Soak:
 
     def _take_the_server_away(self) -> None:
         self._server.stop()
-        time.sleep(HELD)
+        time.sleep(self._held)
         self._server.start()
 
 
@@ -218,11 +218,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--every", type=float, default=60, help="seconds from one fault to the next")
+    parser.add_argument(
+        "--held", type=float, default=30, help="seconds for which the server or a process is held up"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="of a trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True, help="new; for logs and the database")
     arguments = parser.parse_args()
-    soak = Soak(arguments.folder.absolute(), arguments.seed, arguments.epochs)
+    soak = Soak(arguments.folder.absolute(), arguments.seed, arguments.epochs, arguments.held)
     try:
         return _soak(soak, arguments)
     finally:

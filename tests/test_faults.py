@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -166,13 +166,7 @@ def test_the_disk_is_full_while_a_study_is_written(tmp_path: Path, small_disk: P
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        try:
-            with (small_disk / "ballast").open("wb") as ballast:
-                while True:
-                    ballast.write(b"x" * 4096)
-                    ballast.flush()
-        except OSError:
-            pass  # full
+        _fill(small_disk, 4096)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "Traceback" not in err
@@ -183,6 +177,14 @@ def test_the_disk_is_full_while_a_study_is_written(tmp_path: Path, small_disk: P
     assert _complete(small_disk / "x.db") == 8 >= done
     with closing(sqlite3.connect(small_disk / "x.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _fill(disk: Path, size: int) -> None:
+    """Writes pieces of that size until the disk is full."""
+    with suppress(OSError), (disk / "ballast").open("wb") as ballast:
+        while True:
+            ballast.write(b"x" * size)
+            ballast.flush()
 
 
 def _complete(file: Path) -> int:
@@ -205,13 +207,7 @@ def test_the_disk_is_full_while_the_best_is_exported(searched: Path, small_disk:
     before = ran(searched, "export", "--out", str(small_disk / "best.yaml"))
     assert before.returncode == 0, before.stderr
     content = (small_disk / "best.yaml").read_bytes()
-    try:
-        with (small_disk / "ballast").open("wb") as ballast:
-            while True:
-                ballast.write(b"x" * 512)
-                ballast.flush()
-    except OSError:
-        pass
+    _fill(small_disk, 512)
     for name in ("best.yaml", "other.yaml"):
         ended = ran(searched, "export", "--out", str(small_disk / name))
         assert ended.returncode == 2

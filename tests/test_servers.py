@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drill_models.errors import StudyError
+from drill_models.train import Interrupted
 from search import attrs, peers
 from search.history import tally
 from search.patience import METHODS, Patience
@@ -27,7 +29,7 @@ from search.server_locks import LockLost, ServerLocks, server_locks
 from search.storage import open_storage, parse, sole_owner
 from tests.postgres import Postgres
 from tests.postgres import running as running_server
-from tests.programs import running
+from tests.programs import ROOT, running
 
 SHORT = ("--epochs", "1", "--budget", "1000", "--workers", "1", "--dataset", "mnist-5k", "--study", "shared")
 
@@ -153,6 +155,40 @@ def _wait_until(url: str, processes: "list[subprocess.Popen[str]]", complete: in
             return
         time.sleep(0.05)
     raise AssertionError("no trial was seen running")
+
+
+def test_ctrl_c_is_heard_while_another_process_has_its_turn(server: Postgres) -> None:
+    url = parse(server.url)
+    with (
+        open_peers(url, "turns", Patience(seconds=0)) as one,
+        one.turn(),
+        open_peers(url, "turns", Patience(should_stop=lambda: True)) as other,
+        pytest.raises(Interrupted),
+        other.turn(),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_soak_in_small(tmp_path: Path) -> None:
+    words = [
+        "--minutes",
+        "0.7",
+        "--every",
+        "8",
+        "--held",
+        "3",
+        "--epochs",
+        "3",
+        "--folder",
+        str(tmp_path / "soak"),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.soak", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "all checks hold" in ended.stdout
+    assert len((tmp_path / "soak" / "soak.jsonl").read_text().splitlines()) >= 2
 
 
 def _locks(url: str, patience: Patience | None = None) -> ServerLocks:
