@@ -28,3 +28,7 @@ class BudgetError(DrillError):
 
 class StudyError(DrillError):
     """A study or its storage cannot be used as asked."""
+
+
+class Interrupted(Exception):
+    """What was going on was asked to stop: training in the middle of an epoch, or a wait."""

@@ -14,6 +14,7 @@ from drill_models.augment import augment_batch
 from drill_models.average import MovingAverage
 from drill_models.backend import Backend
 from drill_models.data import Images, ResidentData
+from drill_models.errors import Interrupted
 from drill_models.networks import Network, make_network
 from drill_models.result import EpochRecord
 from drill_models.step import (
@@ -36,10 +37,6 @@ EVAL_BATCH = 1000
 
 
 DEFAULT_BACKEND = Backend()
-
-
-class Interrupted(Exception):
-    """Training was asked to stop in the middle of an epoch."""
 
 
 class Diverged(Exception):

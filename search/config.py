@@ -21,7 +21,7 @@ class ClusterOptions:
     """A Ray cluster.
 
     Attributes:
-        address: Where it is, or None for RAY_ADDRESS, or else one of this machine alone that is started for it.
+        address: Where it is, or None for RAY_ADDRESS, else one that runs on this machine, or is started for it.
     """
 
     address: str | None = None

@@ -6,12 +6,11 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import load
 from drill_models.step import Step
-from drill_models.train import Interrupted
 from drill_models.weights import unpacked
 from drill_models.yaml_io import check_writable, write_bytes, write_text
 from search.artifacts import WEIGHTS, Artifacts, artifact_folder

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import optuna
 
-from drill_models.errors import StudyError
+from drill_models.errors import Interrupted, StudyError
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
@@ -39,7 +39,14 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         stop_on_signals() as should_stop,
         SearchDisplay(screen, trials=config.trials, epochs=config.epochs, target=config.target) as display,
     ):
-        outcome = search(replace(config, command=tuple(words)), display, should_stop)
+        try:
+            outcome = search(replace(config, command=tuple(words)), display, should_stop)
+        except Interrupted:
+            screen.notice(
+                "interrupted while it waited for the database, or for another process of this search; what was "
+                f"running is queued again. Go on with:\n  {shlex.join(words)}"
+            )
+            return False
     with storage_errors(outcome.opened.url):
         _summary(outcome, screen)
     if not outcome.finished:

@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
+
+from drill_models.errors import Interrupted
 
 T = TypeVar("T")
 
@@ -16,6 +25,8 @@ PATIENCE = 600.0
 """Seconds for which a server may be gone: a restart, an update, a network that is mended."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between tries; each wait is twice the last."""
+MYSQL_LATER = (1040, 1053, 1205, 1213)
+"""MySQL's own errors that pass: too many connections, a shutdown, a lock that is waited for, a deadlock."""
 LOOK = 0.1
 """Seconds after which a person's Ctrl-C is looked for."""
 
@@ -30,9 +41,15 @@ def cause_of(error: BaseException) -> BaseException:
 def is_gone(error: BaseException) -> bool:
     """Whether a server went away or takes nothing now, so that the same may succeed later."""
     cause = cause_of(error)
-    return isinstance(cause, OperationalError | InterfaceError) or (
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-    )
+    if isinstance(cause, PendingRollbackError):
+        return True  # Optuna asks once more in the session whose connection just broke
+    if not isinstance(cause, DBAPIError):
+        return False
+    code = cause.orig.args[0] if cause.orig is not None and cause.orig.args else None
+    if isinstance(code, int) and 1000 <= code < 2000:
+        return code in MYSQL_LATER
+    # Of an InternalError: the transaction had failed already, when its connection broke.
+    return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError | InternalError)
 
 
 @dataclass
@@ -41,7 +58,7 @@ class Patience:
 
     Attributes:
         say: Told in a sentence when the wait begins, and when it is over.
-        should_stop: Asked while waiting; where it says yes, the error is raised.
+        should_stop: Asked while waiting.
         seconds: For so long.
     """
 
@@ -56,15 +73,20 @@ class Patience:
         Raises:
             SQLAlchemyError: It failed otherwise, or the server is still gone.
             StorageInternalError: Likewise.
+            Interrupted: `should_stop` said yes while the server was gone.
         """
-        began, wait = time.monotonic(), FIRST_WAIT
+        began, wait, tries = time.monotonic(), FIRST_WAIT, 0
         while True:
             try:
                 result = action()
             except (SQLAlchemyError, StorageInternalError) as error:
-                if not is_gone(error) or time.monotonic() - began > self.seconds or self.should_stop():
+                if not is_gone(error) or time.monotonic() - began > self.seconds:
                     raise
-                self._begin(error)
+                if self.should_stop():
+                    raise Interrupted from error
+                tries += 1
+                if tries > 1:  # a deadlock, for example, is over at once
+                    self._begin(error)
             else:
                 self._end()
                 return result
@@ -78,8 +100,8 @@ class Patience:
             self._waits = True
             kind = type(getattr(cause_of(error), "orig", None) or error).__name__
             self.say(
-                f"the database does not answer ({kind}); what trains goes on, and the database is tried again for "
-                f"{self.seconds / 60:.0f} minutes"
+                f"the database does not answer ({kind}); it is tried again for {self.seconds / 60:.0f} minutes, "
+                f"and worker processes go on meanwhile"
             )
 
     def _end(self) -> None:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Protocol
 
 import optuna
@@ -17,10 +17,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from drill_models.train import Interrupted
+from drill_models.errors import Interrupted
 from search import attrs
 from search.patience import Patience
-from search.requeue import requeue
+from search.requeue import end_doubles, requeue
 from search.server_locks import LockLost, ServerLocks, server_locks
 from search.storage import connect_args, sole_owner
 
@@ -53,6 +53,9 @@ class Peers(Protocol):
         Waits while another does it, and says so by `waits`; gives whether it came to it before `should_stop`.
         """
 
+    def unless_another(self, what: str) -> AbstractContextManager[bool]:
+        """Within it no other process does a thing; gives whether none does already, and does not wait."""
+
     def requeue_dead(self, study: optuna.Study) -> list[int]:
         """Queues the points of trials whose processes are gone; returns their numbers. To be called in a turn."""
 
@@ -70,6 +73,11 @@ class OnlyProcess:
 
     @contextmanager
     def alone(self, what: str, should_stop: Callable[[], bool], waits: Callable[[], None]) -> Iterator[bool]:
+        """Always."""
+        yield True
+
+    @contextmanager
+    def unless_another(self, what: str) -> Iterator[bool]:
         """Always."""
         yield True
 
@@ -94,6 +102,7 @@ class ServerPeers:
         self._locks = locks
         self._study = study
         self._missing: dict[str, float] = {}
+        self._looked = 0.0
         self._ends = threading.Event()
         self._alive = threading.Event()
         self._thread = threading.Thread(target=self._live, name="sign of life", daemon=True)
@@ -121,23 +130,39 @@ class ServerPeers:
         with suppress(LockLost), self._locks.held(f"{self._study}/{what}", should_stop, waits) as has:
             yield has
 
+    @contextmanager
+    def unless_another(self, what: str) -> Iterator[bool]:
+        """Within it no other process does a thing, unless the server is gone meanwhile."""
+        with suppress(LockLost), self._locks.held(f"{self._study}/{what}", at_once=True) as has:
+            yield has
+
     def requeue_dead(self, study: optuna.Study) -> list[int]:
         """Trials of processes that showed no sign of life for a while, or that died before they marked theirs."""
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         marks = {str(trial.user_attrs[attrs.OWNER]) for trial in running if attrs.OWNER in trial.user_attrs}
         gone = self._gone(marks - {self.mark})
+        end_doubles(study)
         return _requeue(study, [trial for trial in running if trial.user_attrs.get(attrs.OWNER) in gone | {None}])
 
     def _gone(self, marks: set[str]) -> set[str]:
         """Those that hold no lock now, and held none when they were looked at a while ago."""
-        now = time.monotonic()
-        alive = self._locks.taken({self._sign(mark) for mark in marks}) if marks else set()
-        missing = {mark for mark in marks if self._sign(mark) not in alive}
+        before, now = self._looked, time.monotonic()
+        self._looked = now
+        missing = marks - self._alive_of(marks)
         self._missing = {mark: self._missing.get(mark, now) for mark in missing}
-        return {mark for mark, since in self._missing.items() if now - since >= GRACE}
+        gone = {mark for mark, since in self._missing.items() if now - since >= GRACE}
+        if gone and now - before > 2 * PULSE:
+            # The looks were far apart: it may have been there between two short gaps.
+            time.sleep(1.5 * PULSE)
+            gone -= self._alive_of(gone)
+        return gone
+
+    def _alive_of(self, marks: set[str]) -> set[str]:
+        signs = {self._sign(mark): mark for mark in marks}
+        return {signs[sign] for sign in self._locks.taken(signs)} if signs else set()
 
     def _sign(self, mark: str) -> str:
-        return f"{self._study}/lives/{mark}"
+        return _sign(self._study, mark)
 
     def _live(self) -> None:
         """Holds the lock that says that this process lives; takes it again when the server was gone."""
@@ -146,16 +171,32 @@ class ServerPeers:
             try:
                 if connection is None:
                     connection = self._locks.connect()
-                    if self._locks.take(connection, self._sign(self.mark), 1):
+                    if self._locks.take(connection, self._sign(self.mark)):
                         self._alive.set()
                     else:
                         raise SQLAlchemyError  # an old connection of this process still has it
                 connection.execute(text("SELECT 1"))
+                self._locks.ping()
             except SQLAlchemyError:
                 _drop(connection)
                 connection = None
             self._ends.wait(PULSE)
         _drop(connection)
+
+
+def searched_now(url: URL, study: optuna.Study) -> bool:
+    """Whether processes on a server train trials of a study now; false of SQLite, whose owner has a lock."""
+    if url.get_backend_name() == "sqlite":
+        return False
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    marks = {str(trial.user_attrs[attrs.OWNER]) for trial in running if attrs.OWNER in trial.user_attrs}
+    with closing(server_locks(url, connect_args(url), Patience(seconds=0))) as locks:
+        return bool(marks and locks.taken([_sign(study.study_name, mark) for mark in marks]))
+
+
+def _sign(study: str, mark: str) -> str:
+    """The lock that says that a process lives."""
+    return f"{study}/lives/{mark}"
 
 
 def _requeue(study: optuna.Study, dead: Sequence[FrozenTrial]) -> list[int]:

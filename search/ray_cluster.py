@@ -5,6 +5,7 @@ images go to the object store once, and from there once to each node. Every node
 """
 
 import logging
+import os
 import signal
 import socket
 import time
@@ -17,7 +18,15 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
 from drill_models.backend import Backend, PrecisionName
 from drill_models.data import Images, ResidentData
@@ -164,7 +173,9 @@ class RayExecutor:
         keys = {stream: key for key, stream in self._running.items()}
         if not keys:
             return []
-        ready, _ = ray.wait(list(keys), num_returns=1, timeout=timeout, fetch_local=False)
+        ready, others = ray.wait(list(keys), num_returns=1, timeout=timeout, fetch_local=False)
+        if ready and others:  # each in its turn, however quick the first is
+            ready += ray.wait(others, num_returns=len(others), timeout=0, fetch_local=False)[0]
         found = []
         for stream in ready:
             found += self._read(keys[stream], stream)
@@ -187,7 +198,8 @@ class RayExecutor:
         except RayTaskError as error:
             event = Ended(key, "failed", f"{type(error.cause).__name__}: {error.cause}"[:500])
         except RayError as error:
-            event = Lost(key, f"a worker of the cluster is gone ({type(error).__name__})", True)
+            killed = isinstance(error, NodeDiedError | OutOfMemoryError | ObjectLostError | LocalRayletDiedError)
+            event = Lost(key, f"a worker of the cluster is gone ({type(error).__name__})", killed)
         if isinstance(event, Ended | Lost):
             del self._running[key]
         return [event]
@@ -228,21 +240,24 @@ def _silence() -> None:
 
 @contextmanager
 def connected(cluster: ClusterOptions, training: TrainingOptions) -> Iterator[RayCluster]:
-    """Connects to a cluster, or starts one of this machine alone where there is none.
+    """Joins a cluster from one of its nodes, or starts one of this machine alone where there is none.
 
     Raises:
         DrillError: Nothing answers, or it does not have what was asked for.
     """
-    _reach(cluster.address)
+    _reach(cluster.address or os.environ.get("RAY_ADDRESS"))
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-        where = cluster.address or "the address in RAY_ADDRESS"
-        raise DrillError(f"no Ray cluster answers at {where}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # Ray raises what it likes, Exception itself among it
+        where = cluster.address or "RAY_ADDRESS, or on this machine"
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DrillError(f"could not join the Ray cluster at {where}: {said}") from error
     _silence()
     signal.signal(signal.SIGTERM, handler)  # which Ray takes, and which here means to stop as Ctrl-C does
     try:
         yield RayCluster(training)
+    except RayError as error:
+        raise DrillError(f"the Ray cluster failed: {' '.join(str(error).split())[:300]}") from error
     finally:
         ray.shutdown()

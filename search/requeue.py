@@ -25,8 +25,16 @@ _KEPT = (
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends a running trial as interrupted, and queues its point once.
 
-    The new trial is queued before the old one ends, so that nothing is lost if the process dies between.
+    The new trial is queued before the old one ends, so that nothing is lost if the process dies between. One that
+    its process ended in this moment, though it was taken for dead, stays as it is.
     """
+    with suppress(UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
+        _queue_again(study, trial)
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     point = point_of(trial)
     drawn = "fixed_params" in trial.system_attrs or attrs.N_PARAMS in trial.user_attrs
     queued = any(
@@ -36,7 +44,28 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     if drawn and not queued:
         carried = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
-    # One that its process ended in this moment, though it was taken for dead, stays as it is.
-    with suppress(UpdateFinishedTrialError):
-        study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def end_doubles(study: optuna.Study) -> None:
+    """Ends queued trials that are there already: where a server's answer was lost, they were queued twice."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if not waiting:
+        return
+    first: dict[tuple[str, object], int] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if attrs.INTERRUPTED in trial.user_attrs:
+            names: tuple[str, ...] = (attrs.RETRY_OF,)
+        else:
+            names = (attrs.RETRY_OF, attrs.BASELINE, attrs.START)
+        for name in names:
+            if name in trial.user_attrs:
+                first.setdefault((name, trial.user_attrs[name]), trial.number)
+    for trial in waiting:
+        if any(
+            first.get((name, trial.user_attrs.get(name)), trial.number) < trial.number
+            for name in (attrs.RETRY_OF, attrs.BASELINE, attrs.START)
+        ):
+            storage = study._storage
+            if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
+                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

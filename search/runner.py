@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -10,9 +11,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.backend import Environment
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
-from drill_models.train import Interrupted
 from search import attrs
 from search.constraints import set_constraints
 from search.history import has_two_values, pack_curve, tally, value_of
@@ -20,16 +20,10 @@ from search.peers import OnlyProcess, Peers
 from search.pruner import is_hopeless
 from search.requeue import requeue
 from search.server_locks import LockLost
-from search.tasks import Began, Ended, Epoch, Event, Lost, Task
+from search.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Event, Lost, Task
 from search.workers import Executor
 from spaces.budget import Budget
 from spaces.drill import DrillSpace
-
-MAX_CRASHES = 3
-"""So many workers may end by themselves in training one point; then it has failed."""
-
-MAX_KILLS = 25
-"""So many workers may be killed in training one point: kills come from outside, and where memory is short."""
 
 MAX_FAILURES = 3
 """So many failed trials in a row end the search: the cause is not in the points."""
@@ -39,7 +33,7 @@ WAIT = 0.1
 
 
 IDLE = 0.5
-"""Seconds after which a process that has nothing to train looks again whether it has."""
+"""Seconds after which a process that was given no trial asks again: those who train the last ones may die."""
 
 
 class Watcher(Protocol):
@@ -99,21 +93,24 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Call
         DrillError: Several trials in a row failed, or workers die again and again.
     """
     deadline = None if job.timeout is None else time.monotonic() + job.timeout
-    sitting = _Sitting(job, executor, watcher)
+    sitting, ask_again = _Sitting(job, executor, watcher), 0.0
     try:
         while True:
             in_time = deadline is None or time.monotonic() < deadline
-            while in_time and executor.free and sitting.start_one():
+            while in_time and executor.free and time.monotonic() >= ask_again:
+                if not sitting.start_one():
+                    ask_again = time.monotonic() + IDLE
                 _check(should_stop)
             _check(should_stop)
             if not sitting.running:
                 if not in_time or sitting.all_trained:
                     return True
-                time.sleep(IDLE)  # others train the last ones; should they die, those are to be trained here
+                time.sleep(WAIT)  # others train the last ones
             for event in executor.events(WAIT):
                 sitting.take(event)
     except Interrupted:
-        sitting.requeue_all()
+        with suppress(Interrupted):  # where the database is gone, the next search queues them again
+            sitting.requeue_all()
         return False
     except DrillError:
         sitting.requeue_all()
@@ -166,12 +163,13 @@ class _Sitting:
                 if counts.trained + counts.running >= self._job.trials:
                     return False
                 trial = self._ask()
-        except LockLost:
-            # Somebody else may have taken the same place: this one is given back.
+        except (LockLost, UpdateFinishedTrialError):
+            # Somebody else may have taken the same place, or this trial for a dead process's: it is given back.
             if trial is not None:
                 requeue(self._job.study, _frozen(self._job.study, trial.number))
             return True
-        self._begin(trial)
+        with suppress(UpdateFinishedTrialError):
+            self._begin(trial)
         return True
 
     def _ask(self) -> optuna.Trial:

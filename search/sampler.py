@@ -186,7 +186,7 @@ def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
             # Categorical dimensions are outside CMA-ES and drawn alone, which is no reason to warn.
             return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "gp":
-            return WindowSampler(GPSampler(seed=seed, deterministic_objective=False), GP_MOST, GP_MOST // 2)
+            return WindowSampler(GPSampler(seed=seed, deterministic_objective=False), GP_MOST, GP_MOST // 4)
         case "random":
             return RandomSampler(seed=seed)
     raise ValueError(f"unknown sampler {name!r}")

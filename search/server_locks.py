@@ -1,12 +1,14 @@
 """Locks of a database server: a connection holds them, so they go with its process, however that ends."""
 
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from drill_models.errors import StudyError
 from search.patience import Patience
@@ -16,6 +18,12 @@ KINDS = ("postgresql", "mysql", "mariadb")
 
 SILENCE = 30
 """Seconds after which a server gives up a connection whose other end is silent: a machine without power."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.005, 0.25
+"""Seconds between two tries to take a lock that somebody else has; each wait is twice the last."""
+
+PATIENT = 1.0
+"""Seconds of waiting after which it is said."""
 
 
 class LockLost(StudyError):
@@ -33,28 +41,30 @@ def _key(name: str) -> int:
 class ServerLocks:
     """Named locks, one set a database.
 
+    Whoever uses them calls `ping` every few seconds: a server gives up a connection that is silent, and its locks.
+
     Args:
         url: Of a server, with its password.
         connect_args: Of its driver.
         patience: With a server that is gone.
     """
 
-    def __init__(self, url: URL, connect_args: dict[str, int], patience: Patience) -> None:
+    def __init__(self, url: URL, connect_args: dict[str, int | str], patience: Patience) -> None:
         self._postgres = url.get_backend_name() == "postgresql"
-        self._database = url.database or ""
         self._patience = patience
         self._engine = create_engine(
             url, connect_args=connect_args, isolation_level="AUTOCOMMIT", pool_pre_ping=True
         )
+        self._pinged: dict[Connection, threading.Lock] = {}
+        self._database = ""
 
     def connect(self) -> Connection:
-        """A connection of its own, which the server gives up soon after this process has gone silent."""
+        """A connection of its own."""
         connection = self._engine.connect()
-        if self._postgres:
-            for setting, value in (("idle", SILENCE // 3), ("interval", SILENCE // 3), ("count", 2)):
-                connection.execute(text(f"SET tcp_keepalives_{setting} = {value}"))
-        else:
+        if not self._postgres:
+            # PostgreSQL's keepalives are set where the driver connects; its locks are those of one database.
             connection.execute(text(f"SET SESSION wait_timeout = {SILENCE}"))
+            self._database = str(connection.execute(text("SELECT DATABASE()")).scalar())
         return connection
 
     @contextmanager
@@ -63,50 +73,54 @@ class ServerLocks:
         name: str,
         should_stop: Callable[[], bool] = lambda: False,
         waits: Callable[[], None] = lambda: None,
+        *,
+        at_once: bool = False,
     ) -> Iterator[bool]:
         """Holds a lock; waits for it.
 
         Args:
             name: Of the lock.
-            should_stop: Asked every second.
+            should_stop: Asked while waiting.
             waits: Called once where somebody else has held it for a second.
+            at_once: Do not wait where somebody else has it.
 
         Yields:
-            Whether it is held: false where `should_stop` said yes first.
+            Whether it is held: false where `should_stop` said yes first, or with `at_once` somebody else has it.
 
         Raises:
             LockLost: At the end: the server was gone meanwhile.
         """
-        connection, has = self._patience.with_(lambda: self._acquired(name, should_stop, waits))
+        connection, has = self._patience.with_(lambda: self._acquired(name, should_stop, waits, at_once))
+        mutex = threading.Lock()
+        self._pinged[connection] = mutex
+        kept = True
         try:
             yield has
         finally:
-            kept = not has or self._released(connection, name)
-            with suppress(SQLAlchemyError):
-                connection.close()
+            with mutex:
+                del self._pinged[connection]
+                kept = not has or self._released(connection, name)
+                with suppress(SQLAlchemyError):
+                    connection.close()
         if not kept:
             raise LockLost
 
-    def take(self, connection: Connection, name: str, seconds: int) -> bool:
-        """Takes a lock on a connection; waits so many seconds for it at most, and says whether it came.
+    def ping(self) -> None:
+        """Lets the server know that the connections that hold locks are still wanted."""
+        for connection, mutex in list(self._pinged.items()):
+            with mutex, suppress(SQLAlchemyError):
+                if connection in self._pinged:
+                    connection.execute(text("SELECT 1"))
+
+    def take(self, connection: Connection, name: str) -> bool:
+        """Takes a lock on a connection, if nobody else has it; says whether it came.
 
         Raises:
             SQLAlchemyError: The server is gone.
         """
-        key = _key(f"{self._database}/{name}")
-        if not self._postgres:
-            words = text("SELECT GET_LOCK(:name, :seconds)")
-            return bool(connection.execute(words, {"name": f"drill{key}", "seconds": seconds}).scalar())
-        if not seconds:
-            return bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar())
-        connection.execute(text(f"SET lock_timeout = '{seconds}s'"))
-        try:
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) == "55P03" or getattr(error.orig, "pgcode", None) == "55P03":
-                return False  # lock_not_available: the time is over
-            raise
-        return True
+        if self._postgres:
+            return bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), self._of(name)).scalar())
+        return bool(connection.execute(text("SELECT GET_LOCK(:key, 0)"), self._of(name)).scalar())
 
     def taken(self, names: Collection[str]) -> set[str]:
         """Those that some connection holds now."""
@@ -116,18 +130,27 @@ class ServerLocks:
         """Gives the connections back."""
         self._engine.dispose()
 
+    def _of(self, name: str) -> dict[str, int | str]:
+        """What a server calls a lock."""
+        key = _key(f"{self._database}/{name}")
+        return {"key": key if self._postgres else f"drill{key}"}
+
     def _acquired(
-        self, name: str, should_stop: Callable[[], bool], waits: Callable[[], None]
+        self, name: str, should_stop: Callable[[], bool], waits: Callable[[], None], at_once: bool
     ) -> tuple[Connection, bool]:
         connection = self.connect()
-        told = False
+        began, told, wait = time.monotonic(), False, FIRST_WAIT
         try:
             while not should_stop():
-                if self.take(connection, name, seconds=1):
+                if self.take(connection, name):
                     return connection, True
-                if not told:
+                if at_once:
+                    break
+                if not told and time.monotonic() - began > PATIENT:
                     told = True
                     waits()
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
         except SQLAlchemyError:
             connection.invalidate()
             connection.close()
@@ -136,35 +159,31 @@ class ServerLocks:
 
     def _released(self, connection: Connection, name: str) -> bool:
         """Gives a lock back; says whether it was held all the time."""
-        key = _key(f"{self._database}/{name}")
+        words = "SELECT pg_advisory_unlock(:key)" if self._postgres else "SELECT RELEASE_LOCK(:key)"
         try:
-            if self._postgres:
-                return bool(connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key}).scalar())
-            return bool(connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": f"drill{key}"}).scalar())
+            return bool(connection.execute(text(words), self._of(name)).scalar())
         except SQLAlchemyError:
             connection.invalidate()
             return False
 
     def _taken(self, names: Collection[str]) -> set[str]:
-        keys = {_key(f"{self._database}/{name}"): name for name in names}
         with self._engine.connect() as connection:
             if not self._postgres:
-                words = text("SELECT IS_USED_LOCK(:name) IS NOT NULL")
-                return {
-                    name
-                    for key, name in keys.items()
-                    if connection.execute(words, {"name": f"drill{key}"}).scalar()
-                }
+                words = text("SELECT IS_USED_LOCK(:key) IS NOT NULL")
+                return {name for name in names if connection.execute(words, self._of(name)).scalar()}
             rows = connection.execute(
-                text("SELECT classid::bigint, objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted")
+                text(
+                    "SELECT classid::bigint, objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                )
             )
             held = {
                 int.from_bytes(((high << 32) | low).to_bytes(8, "big"), "big", signed=True) for high, low in rows
             }
-        return {name for key, name in keys.items() if key in held}
+        return {name for name in names if self._of(name)["key"] in held}
 
 
-def server_locks(url: URL, connect_args: dict[str, int], patience: Patience) -> ServerLocks:
+def server_locks(url: URL, connect_args: dict[str, int | str], patience: Patience) -> ServerLocks:
     """The locks of a database server.
 
     Raises:

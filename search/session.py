@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -10,12 +11,11 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
 from drill_models.data import validation_data
-from drill_models.errors import DrillError, StudyError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, resolve
 from drill_models.result import EpochRecord
 from drill_models.starting_points import all_starts
-from drill_models.train import Interrupted
 from search.baselines import seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
@@ -30,6 +30,7 @@ from search.peers import Peers, open_peers
 from search.pruner import make_pruner
 from search.runner import Job, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.server_locks import LockLost
 from search.sittings import keep_sitting, sittings
 from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, storage_errors
 from search.study import StudySettings, open_study, read_space, settings_of, study_name
@@ -95,15 +96,11 @@ def _search(
     patience = Patience(display.notice, should_stop)
     storage = open_storage(url, create=True, patience=patience)
     with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
-        try:
-            with peers.turn():
-                opened = _open(config, settings, name, storage, url, machines, peers)
-        except Interrupted as error:
-            raise StudyError("interrupted while another process of this search had its turn") from error
+        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers))
         remember(url, name)
         display.opened(opened)
         with machines.executor(data, opened.workers, should_stop) as executor:
-            publisher = Publisher(opened.study, url, display.notice)
+            publisher = Publisher(opened.study, url, display.notice, peers.unless_another)
             trackers = Trackers(config.trackers, opened.study, display.notice)
             watcher = _Watchers(display, publisher, trackers)
             try:
@@ -119,6 +116,17 @@ def _search(
         exported = _export(config, opened.study, held)
         publisher.refresh(now=True)
     return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
+
+
+def _in_a_turn(peers: Peers, action: Callable[[], Opened]) -> Opened:
+    """Does something in a turn, and does it once more where the turn was lost."""
+    while True:
+        try:
+            with peers.turn():
+                opened = action()
+        except LockLost:
+            continue  # another process may have been at it; what is there is not done again
+        return opened
 
 
 def _open(

@@ -5,14 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from drill_models.backend import Environment
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
-from drill_models.train import Interrupted
-from search.tasks import Began, Ended, Epoch, Lost, Task
+from search.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Lost, Task
 from search.workers import Executor
-
-MAX_LOSSES = 3
-"""So many workers may end while they train one task; then the cause is in the task or the machine."""
 
 
 def seed_range(first: int, n: int) -> range:
@@ -77,7 +73,7 @@ def train_all(
     """
     waiting = deque(tasks)
     running: dict[int, _Running] = {}
-    losses: dict[int, int] = {}
+    losses: dict[tuple[int, bool], int] = {}
     while waiting or running:
         if should_stop():
             raise Interrupted
@@ -107,10 +103,10 @@ def train_all(
                     raise DrillError(f"{running[key].task.label}: training {outcome}: {reason}")
                 case Lost(key=None, reason=reason):
                     say(reason)
-                case Lost(key=int(key), reason=reason):
+                case Lost(key=int(key), reason=reason, killed=killed):
                     task = running.pop(key).task
-                    losses[key] = losses.get(key, 0) + 1
-                    if losses[key] == MAX_LOSSES:
-                        raise DrillError(f"{task.label}: {reason}, as {MAX_LOSSES} workers did")
+                    times = losses[key, killed] = losses.get((key, killed), 0) + 1
+                    if times == (MAX_KILLS if killed else MAX_CRASHES):
+                        raise DrillError(f"{task.label}: {reason}, as {times} workers did")
                     say(f"{reason}; {task.label} begins anew")
                     waiting.appendleft(task)

@@ -13,15 +13,18 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from drill_models.errors import DrillError, StudyError
+from drill_models.errors import DrillError, Interrupted, StudyError
 from drill_models.yaml_io import check_writable
-from search.patience import Patience, PatientStorage
-from search.server_locks import server_locks
+from search.patience import Patience, PatientStorage, cause_of
+from search.server_locks import SILENCE, server_locks
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
 
 CONNECT_TIMEOUT = 10
 """Seconds that a database server has to answer."""
+
+ANSWER = 120
+"""Seconds that one answer of a MySQL server may take."""
 
 
 def parse(url: str) -> URL:
@@ -120,9 +123,12 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
             return RDBStorage(address, engine_kwargs={"connect_args": connect_args(url)})
         # Several processes that make the tables at the same time would trip over each other.
         impatient = Patience(seconds=0)
+        should_stop = impatient.should_stop if patience is None else patience.should_stop
         locks = server_locks(url, connect_args(url), impatient)
         settings = {"connect_args": connect_args(url), "pool_pre_ping": True}
-        with closing(locks), locks.held("tables"):
+        with closing(locks), locks.held("tables", should_stop) as has:
+            if not has:
+                raise Interrupted
             return PatientStorage(address, patience or impatient, settings)
 
 
@@ -139,10 +145,30 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(str(url.database))
 
 
-def connect_args(url: URL) -> dict[str, int]:
-    servers = ("postgresql", "mysql", "mariadb")
-    """What its driver is told: not to wait for ever."""
-    return {"connect_timeout": CONNECT_TIMEOUT} if url.get_backend_name() in servers else {}
+def connect_args(url: URL) -> dict[str, int | str]:
+    """What a server's driver is told: not to wait for ever for one that is silent, and the server likewise.
+
+    A machine without power closes no connection; what it had locked would stay so for hours.
+    """
+    match url.get_backend_name(), url.get_driver_name():
+        case "postgresql", "psycopg" | "psycopg2":
+            pulse = SILENCE // 3
+            args: dict[str, int | str] = {
+                "connect_timeout": CONNECT_TIMEOUT,
+                "keepalives_idle": pulse,
+                "keepalives_interval": pulse,
+                "keepalives_count": 2,
+                "tcp_user_timeout": 1000 * SILENCE,
+            }
+            if "options" not in url.query:
+                told = {"idle": pulse, "interval": pulse, "count": 2}
+                args["options"] = " ".join(f"-c tcp_keepalives_{key}={value}" for key, value in told.items())
+            return args
+        case "mysql" | "mariadb", "pymysql":
+            return {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": ANSWER, "write_timeout": ANSWER}
+        case "mysql" | "mariadb", "mysqldb":
+            return {"connect_timeout": CONNECT_TIMEOUT}
+    return {}
 
 
 @contextmanager
@@ -161,24 +187,36 @@ def storage_errors(url: URL) -> Iterator[None]:
     """Turns a database's error into one sentence with the URL, its password hidden.
 
     Raises:
-        StudyError: In place of SQLAlchemy's and Optuna's errors.
+        StudyError: In place of SQLAlchemy's and Optuna's errors, and where a study was deleted meanwhile.
     """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        cause: BaseException = error
-        while isinstance(cause, StorageInternalError) and cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = cause_of(error)
         said = str(getattr(cause, "orig", None) or cause).strip()
         reason = said.splitlines()[0] if said else type(cause).__name__
         for secret in _secrets(url):
             reason = reason.replace(secret, "***")
         raise StudyError(f"the storage {shown(url)} failed: {reason}") from error
+    except KeyError as error:
+        if "Record does not exist" not in str(error):
+            raise
+        raise StudyError(f"the study is no longer in {shown(url)}: somebody deleted it") from error
     except RuntimeError as error:
         # Optuna, of a database made by another version of it.
         if "alembic" not in str(error) and "schema" not in str(error):
             raise
         raise StudyError(f"the storage {shown(url)} was made by another version of Optuna") from error
+
+
+@contextmanager
+def closed_after(storage: RDBStorage) -> Iterator[None]:
+    """Gives a storage's connections back."""
+    try:
+        yield
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from drill_models.errors import StudyError
 from search import attrs
 from search.artifacts import artifact_folder, artifact_ids
 from search.history import Tally, ranked, standing_of, tally
+from search.peers import searched_now
 from search.sittings import sittings
-from search.storage import open_storage, shown, sole_owner, storage_errors
+from search.storage import closed_after, open_storage, shown, sole_owner, storage_errors
 from search.study import SETTINGS, StudySettings, load_study, read_settings
 
 
@@ -82,8 +83,11 @@ def delete_study(url: URL, name: str) -> None:
         StudyError: There is no such study, or a search works on it.
     """
     storage = open_storage(url, create=False)
-    with storage_errors(url), sole_owner(url, name):
-        mine = artifact_ids(load_study(storage, name))
+    with storage_errors(url), closed_after(storage), sole_owner(url, name):
+        study = load_study(storage, name)
+        if searched_now(url, study):
+            raise StudyError(f"a search works on study {name} in {shown(url)}; wait for it, or stop it")
+        mine = artifact_ids(study)
         # A copy in the same storage has the same files.
         others = [other for other in optuna.get_all_study_names(storage) if other != name]
         used: set[str] = set()

@@ -14,6 +14,12 @@ from drill_models.step import Recipe
 from drill_models.train import Diverged, mistakes, train
 from drill_models.weights import packed
 
+MAX_CRASHES = 3
+"""So many workers may end by themselves in training one network; then the cause is in it or the machine."""
+
+MAX_KILLS = 25
+"""So many workers may be killed in training one network: kills come from outside, and where memory is short."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from drill_models.errors import Interrupted
 from drill_models.networks import environment
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
 from drill_models.step import Step
 from drill_models.step_io import as_document, save_step
-from drill_models.train import Interrupted
 from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
 from search.machines import open_machines

@@ -55,8 +55,8 @@ class WindowSampler(SamplerWrapper):
         trials = study.get_trials(deepcopy=False)
         if len(trials) <= self._most:
             return study
-        latest = trials[-(self._most - self._best * len(study.directions)) :]
-        older = trials[: len(trials) - len(latest)]
+        first = len(trials) - max(0, self._most - self._best * len(study.directions))
+        older, latest = trials[:first], trials[first:]
         complete = [trial for trial in older if trial.state == TrialState.COMPLETE]
         shown = {trial.number for trial in [*latest, *self._the_best(study, complete)]}
         shown |= {trial.number for trial in older if trial.state == TrialState.RUNNING}

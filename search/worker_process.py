@@ -16,7 +16,8 @@ import torch
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory
-from drill_models.train import Interrupted, train
+from drill_models.errors import Interrupted
+from drill_models.train import train
 from search.tasks import Event, Task, Trainer, perform
 
 

@@ -103,6 +103,13 @@ class Soak:
             if process is not None:
                 process.wait(120)
 
+    def complaints(self) -> list[str]:
+        """Processes that ended otherwise than they may, and tracebacks in their logs; call it in the end."""
+        codes = self.ends + Counter(process.returncode for process in self._mains if process is not None)
+        found = [f"{n} processes ended with {code}" for code, n in codes.items() if code not in (0, -9, 130)]
+        logs = [path for path in sorted(self._folder.glob("main-*/log")) if "Traceback" in path.read_text()]
+        return found + [f"a traceback in {path}" for path in logs]
+
     def close(self) -> None:
         """Ends all at once."""
         for process in self._mains:
@@ -261,6 +268,7 @@ def _soak(soak: Soak, arguments: argparse.Namespace) -> int:
     soak.keep_running(there + MORE)
     in_time = soak.wait(600)
     wrong = check(soak.url, there + MORE) if in_time else ["the search did not come to its end in ten minutes"]
+    wrong += soak.complaints()
     states = Counter(trial.state.name for trial in trials_there(soak.url))
     print(f"{(time.monotonic() - began) / 60:.0f} minutes, {sum(map(len, recovered.values()))} faults")
     for what, seconds in sorted(recovered.items()):

@@ -5,7 +5,7 @@ import pytest
 
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from drill_models.train import Interrupted
+from drill_models.errors import Interrupted
 from search import attrs
 from search.finalists import (
     SEED_STEP,

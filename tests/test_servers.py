@@ -11,22 +11,30 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, _cached_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from drill_models.errors import StudyError
-from drill_models.train import Interrupted
+from drill_models.data import ResidentData
+from drill_models.errors import Interrupted, StudyError
 from search import attrs, peers
+from search.config import SearchConfig
 from search.history import tally
 from search.patience import METHODS, Patience
-from search.peers import ServerPeers, open_peers
+from search.peers import OnlyProcess, ServerPeers, open_peers
 from search.server_locks import LockLost, ServerLocks, server_locks
-from search.storage import open_storage, parse, sole_owner
+from search.storage import closed_after, open_storage, parse, sole_owner, storage_errors
+from search.studies import delete_study
+from search.study import open_study, settings_of
+from spaces.skeletons import load_skeletons
+from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.postgres import Postgres
 from tests.postgres import running as running_server
 from tests.programs import ROOT, running
@@ -44,11 +52,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 @contextmanager
 def _opened(url: str) -> Iterator[RDBStorage]:
     storage = open_storage(parse(url), create=True)
-    try:
+    with closed_after(storage):
         yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 def _trials(url: str) -> list[FrozenTrial]:
@@ -158,15 +163,16 @@ def _wait_until(url: str, processes: "list[subprocess.Popen[str]]", complete: in
 
 
 def test_ctrl_c_is_heard_while_another_process_has_its_turn(server: Postgres) -> None:
-    url = parse(server.url)
+    url, asked = parse(server.url), iter([False] * 5)
     with (
         open_peers(url, "turns", Patience(seconds=0)) as one,
         one.turn(),
-        open_peers(url, "turns", Patience(should_stop=lambda: True)) as other,
+        open_peers(url, "turns", Patience(should_stop=lambda: next(asked, True))) as other,
         pytest.raises(Interrupted),
         other.turn(),
     ):
         pass
+    assert next(asked, None) is None  # it did wait
 
 
 @pytest.mark.slow
@@ -307,8 +313,87 @@ def test_patience_waits_for_a_server_and_for_nothing_else() -> None:
     with pytest.raises(ProgrammingError):
         Patience(say=said.append).with_(wrong)
     answers = [gone]
-    with pytest.raises(OperationalError):
+    with pytest.raises(Interrupted):
         Patience(should_stop=lambda: True).with_(action)
+
+
+def test_trials_are_read_though_the_server_breaks_off(server: Postgres) -> None:
+    """Optuna asks again in the session whose connection broke, which then says something else."""
+    said: list[str] = []
+    storage = open_storage(parse(server.database("breaks")), create=True, patience=Patience(say=said.append))
+    study = optuna.create_study(storage=storage)
+    study.ask().suggest_float("x", 0, 1)
+    broken = [2]
+
+    def break_off(connection: object, cursor: Any, statement: str, *more: object) -> None:
+        if "FROM trials" in statement and broken[0]:
+            broken[0] -= 1
+            cursor.connection.close()
+
+    event.listen(storage.engine, "before_cursor_execute", break_off)
+    assert len(study.get_trials()) == 1
+    assert broken == [0]
+    assert said[-1] == "the database answers again"
+    storage.engine.dispose()
+
+
+def test_a_trial_that_a_peer_took_while_it_was_asked_is_given_up(
+    few_digits: ResidentData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the server is gone in mid-turn, and another process has the next turn."""
+    job, others = small_job(trials=2), OnlyProcess()
+    ask, taken = job.study.ask, [False]
+
+    def ask_and_lose(*words: Any) -> optuna.Trial:
+        trial = ask(*words)
+        if not taken[0]:
+            taken[0] = True
+            assert others.requeue_dead(job.study) == [trial.number]
+        return trial
+
+    monkeypatch.setattr(job.study, "ask", ask_and_lose)
+    assert run_here(job, few_digits, Log(), lambda: False)
+    counts = tally(job.study)
+    assert (counts.trained, counts.interrupted, counts.running, counts.waiting) == (2, 1, 0, 0)
+
+
+def test_what_was_queued_twice_is_trained_once(server: Postgres) -> None:
+    url = server.database("twice")
+    with _opened(url) as storage, open_peers(parse(url), "twice", Patience(seconds=0)) as one:
+        study = optuna.create_study(storage=storage, study_name="twice")
+        for attributes in (
+            {attrs.BASELINE: "a"},
+            {attrs.BASELINE: "a"},
+            {attrs.BASELINE: "b"},
+            {attrs.START: "a"},
+            {attrs.START: "a"},
+            {attrs.RETRY_OF: 7},
+            {attrs.RETRY_OF: 7},
+        ):
+            study.enqueue_trial({"x": 0.5}, user_attrs=attributes)
+        one.requeue_dead(study)
+        assert [t.number for t in study.get_trials(states=(TrialState.WAITING,))] == [0, 2, 3, 5]
+        lost = study.ask()  # of a dead process: its point is queued again, which is no double
+        assert one.requeue_dead(study) == [lost.number]
+        one.requeue_dead(study)
+        waiting = study.get_trials(states=(TrialState.WAITING,))
+        assert [t.user_attrs.get(attrs.RETRY_OF) for t in waiting] == [None, None, 7, 0]
+
+
+def test_a_study_that_is_searched_is_not_deleted(server: Postgres) -> None:
+    url = server.database("deleted")
+    with _opened(url) as storage:
+        settings = settings_of(SearchConfig(budget=BUDGET, skeletons=load_skeletons()), "mnist")
+        study = open_study(
+            storage, "kept", settings, load_skeletons(), sampler=RandomSampler(), pruner=NopPruner()
+        )
+        with open_peers(parse(url), "kept", Patience(seconds=0)) as one:
+            study.ask().set_user_attr(attrs.OWNER, one.mark)
+            with pytest.raises(StudyError, match="a search works on study kept"):
+                delete_study(parse(url), "kept")
+        delete_study(parse(url), "kept")
+        with pytest.raises(StudyError, match="somebody deleted it"), storage_errors(parse(url)):
+            study.ask()
 
 
 def test_everything_that_the_cache_asks_of_a_storage_is_patient() -> None:

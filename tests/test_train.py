@@ -9,7 +9,7 @@ import torch
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory, resolve_device
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.hand_steps import ladder
 from drill_models.networks import Network
 from drill_models.result import EpochRecord
@@ -26,7 +26,7 @@ from drill_models.step import (
     Schedule,
     StepSchedule,
 )
-from drill_models.train import Diverged, Interrupted, train
+from drill_models.train import Diverged, train
 from tests.strategies import AUGMENTS, OPTIMIZERS, SCHEDULES, training
 
 

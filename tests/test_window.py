@@ -79,6 +79,14 @@ def test_tpe_reads_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study.trials[-1].state == TrialState.RUNNING
 
 
+def test_where_the_best_of_all_values_are_all_that_is_shown() -> None:
+    eyes = Eyes()
+    values = [[0.1, 5.0], [0.9, 9.0], [0.2, 1.0], [0.8, 7.0], [0.3, 6.0], [0.3, 6.0]]
+    study = _study(values, WindowSampler(eyes, most=2, best=1))
+    study.ask(dict(X))
+    assert eyes.seen == [1, 2, 6]  # and the one that is asked, which runs
+
+
 @pytest.mark.parametrize(("best", "near"), [(25, True), (0, False)])
 def test_a_good_region_is_not_forgotten(best: int, near: bool) -> None:
     """The best trials were long ago: TPE still draws near them, and would not without them."""

@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.device import _cpu_quota, threads_each, usable_cores
-from drill_models.errors import DrillError
+from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
 from drill_models.step import Augment, Recipe
-from drill_models.train import Diverged, Interrupted, train
+from drill_models.train import Diverged, train
 from search import attrs, worker
 from search.history import curve, tally
 from search.pool import ProcessPool

@@ -121,7 +121,7 @@ Engine = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="Of the cluster, with --engine ray. Default: RAY_ADDRESS, else one of this machine alone."),
+    typer.Option(help="Of the cluster, with --engine ray. Default: RAY_ADDRESS, else this machine's own."),
 ]
 Precision = Annotated[
     str,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import optuna
 from optuna_dashboard import save_plotly_graph_object
@@ -28,9 +29,17 @@ class Publisher:
         study: What is published.
         url: Its storage.
         say: Told once if files cannot be written; the search goes on.
+        unless_another: Of several processes, one at a time writes notes and figures; the others leave it to that.
     """
 
-    def __init__(self, study: optuna.Study, url: URL, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        url: URL,
+        say: Callable[[str], None],
+        unless_another: Callable[[str], AbstractContextManager[bool]] = lambda what: nullcontext(True),
+    ) -> None:
+        self._unless_another = unless_another
         self._study = study
         self._space = read_space(study)
         self._settings = read_settings(study)
@@ -64,11 +73,18 @@ class Publisher:
 
     def refresh(self, *, now: bool = False) -> None:
         """Writes the notes that are missing, the study's note and the figures; unless `now`, not too often."""
-        from search.pages.figures import FIGURES
-
         started = time.monotonic()
         if not now and started < self._next:
             return
+        with self._unless_another("notes") as mine:
+            if mine:
+                self._write()
+        ended = time.monotonic()
+        self._next = ended + (ended - started) / SHARE
+
+    def _write(self) -> None:
+        from search.pages.figures import FIGURES
+
         new = [
             trial
             for trial in self._study.get_trials(deepcopy=False)
@@ -79,8 +95,6 @@ class Publisher:
         self._noted |= {trial.number for trial in new}
         for name, draw in FIGURES.items():
             save_plotly_graph_object(self._study, draw(self._study), graph_object_id=name)
-        ended = time.monotonic()
-        self._next = ended + (ended - started) / SHARE
 
 
 def publish(study: optuna.Study, url: URL) -> None:
