@@ -1,6 +1,7 @@
 """The program as a user starts it: in a process and a folder of its own, without MNIST and a network."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,12 +21,17 @@ def environment(folder: Path, path: Path = ROOT) -> dict[str, str]:
     """As a user has it: no data, no network, and modules that are compiled once, not at each start."""
     return {
         **{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
-        "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode"),
+        "PYTHONPYCACHEPREFIX": str(_session(folder) / "bytecode"),
         "PYTHONPATH": str(path),
         "DRILL_DATA": str(folder / "no-data"),
         "DRILL_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def _session(folder: Path) -> Path:
+    """What the folders of all tests have in common, so that modules are compiled once for all."""
+    return next((parent for parent in folder.parents if re.fullmatch(r"pytest-\d+", parent.name)), folder.parent)
 
 
 def command(words: Sequence[str]) -> list[str]:

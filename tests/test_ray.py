@@ -55,7 +55,7 @@ def _cluster(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
 @RAY
 @pytest.mark.slow
 def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
-    total = 10
+    total = 8
     folder = tmp_path / "folder"
     folder.mkdir()
     with _cluster(tmp_path) as (address, cluster):
@@ -82,7 +82,7 @@ def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
 
 @RAY
 @pytest.mark.slow
-def test_a_cluster_of_this_machine_prunes_confirms_and_speaks_json(tmp_path: Path) -> None:
+def test_a_cluster_of_this_machine_prunes_and_speaks_json(tmp_path: Path) -> None:
     """Without an address, Ray starts for the purpose; a pruned network is stopped where it trains."""
     words = ("--engine", "ray", "--workers", "2", "--trials", "8", "--baselines", "none")
     with running(tmp_path, *words, *SHORT, "--pruner", "median", "--study", "one", "--json") as process:
@@ -91,11 +91,6 @@ def test_a_cluster_of_this_machine_prunes_confirms_and_speaks_json(tmp_path: Pat
     document = json.loads(out)
     assert document["trials"]["trained"] == 8
     assert document["trials"]["pruned"] > 0
-    step = str(tmp_path / document["exported"])
-    with running(tmp_path, "train", step, "--engine", "ray", "--seeds", "2") as process:
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "2 seeds" in out
 
 
 def test_mistakes_about_clusters_are_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

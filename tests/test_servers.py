@@ -87,7 +87,7 @@ def _check(url: str, total: int, interrupted: range) -> list[FrozenTrial]:
 
 @pytest.mark.slow
 def test_four_processes_share_a_total_though_one_is_killed(server: Postgres, tmp_path: Path) -> None:
-    url, total = server.database("four"), 24
+    url, total = server.database("four"), 16
     words = ("--storage", url, "--trials", str(total), "--baselines", "a-runs/2", "--finalists", "2", *SHORT)
     folders = [tmp_path / name for name in "abcd"]
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def test_four_processes_share_a_total_though_one_is_killed(server: Postgres, tmp
         for folder in folders:
             folder.mkdir()
             processes.append(stack.enter_context(running(folder, *words)))
-        _wait_until(url, processes, complete=6)
+        _wait_until(url, processes, complete=4)
         processes[1].send_signal(signal.SIGKILL)
         outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0, 0], outputs
@@ -131,7 +131,7 @@ def test_a_killed_process_goes_on_where_it_was(server: Postgres, tmp_path: Path)
     url, total = server.database("again"), 8
     words = ("--storage", url, "--trials", str(total), "--no-starts", "--finalists", "0", *SHORT)
     chance = random.Random(1)
-    for _ in range(3):
+    for _ in range(2):
         with running(tmp_path, *words, "--baselines", "a-runs/2") as process:
             _wait_until(url, [process], complete=0)
             time.sleep(chance.uniform(0, 1.5))
@@ -140,7 +140,7 @@ def test_a_killed_process_goes_on_where_it_was(server: Postgres, tmp_path: Path)
     with running(tmp_path, *words, "--baselines", "a-runs/2") as process:
         _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    _check(url, total, range(4))
+    _check(url, total, range(3))
 
 
 def _wait_until(url: str, processes: "list[subprocess.Popen[str]]", complete: int) -> None:
