@@ -167,7 +167,7 @@ class ServerLocks:
             return False
 
     def _taken(self, names: Collection[str]) -> set[str]:
-        with self._engine.connect() as connection:
+        with self.connect() as connection:
             if not self._postgres:
                 words = text("SELECT IS_USED_LOCK(:key) IS NOT NULL")
                 return {name for name in names if connection.execute(words, self._of(name)).scalar()}
