@@ -13,6 +13,13 @@ from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, 
 from tests.command_line import Run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage doubles a test's time; slow tests go without it, as most start processes, which it misses."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRILL_OFFLINE", "1")

@@ -28,12 +28,11 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from drill_models.backend import Backend
 from drill_models.data import validation_data
 from drill_models.datasets import dataset_facts
 from drill_models.resolve import Resolved
 from drill_models.result import last_three_mean
-from drill_models.train import train
+from drill_models.run import run
 from search import attrs
 from search.history import accuracy_of, curve, recipe_of
 from search.study import read_settings, read_space
@@ -41,7 +40,7 @@ from tests.postgres import Postgres, ended_trials
 from tests.programs import command, environment, workers_of
 
 MAINS, WORKERS, STUDY = 2, 2, "soak"
-MORE = 8
+MORE = 4
 """Trials beyond what is there, to which the search is brought in the end."""
 AGAIN = 5
 """Complete trials that are trained again and compared to the bit."""
@@ -187,12 +186,12 @@ def check(url: str, total: int) -> list[str]:
         wrong.append(f"left over: {left}")
     if failed := [t.number for t in trained if t.state == TrialState.FAIL]:
         wrong.append(f"failed: {failed}")
-    again = Counter(t.user_attrs[attrs.RETRY_OF] for t in trials if attrs.RETRY_OF in t.user_attrs)
-    if twice := [number for number, times in again.items() if times > 1]:
+    retried = Counter(t.user_attrs[attrs.RETRY_OF] for t in trials if attrs.RETRY_OF in t.user_attrs)
+    if twice := [number for number, times in retried.items() if times > 1]:
         wrong.append(f"queued twice: {twice}")
-    if lost := [n for n, t in interrupted.items() if attrs.N_PARAMS in t.user_attrs and n not in again]:
+    if lost := [n for n, t in interrupted.items() if attrs.N_PARAMS in t.user_attrs and n not in retried]:
         wrong.append(f"interrupted and not queued again: {lost}")
-    for number in again:
+    for number in retried:
         (retry,) = (t for t in trials if t.user_attrs.get(attrs.RETRY_OF) == number)
         if retry.params != trials[number].params:
             wrong.append(f"trial {retry.number} is another point than {number}, which it is to be again")
@@ -214,8 +213,8 @@ def check(url: str, total: int) -> list[str]:
     complete = [t for t in trained if t.state == TrialState.COMPLETE]
     for t in random.Random(0).sample(complete, min(AGAIN, len(complete))):
         recipe = recipe_of(t, space, t.user_attrs[attrs.EPOCHS])
-        records = list(train(recipe, data, seed=t.user_attrs[attrs.SEED], backend=Backend()))
-        if [r.val_loss for r in records] != [r.val_loss for r in curve(t)]:
+        again = run(recipe, data, full=False, seed=t.user_attrs[attrs.SEED])
+        if [r.val_accuracy for r in again.epochs] != [r.val_accuracy for r in curve(t)]:
             wrong.append(f"trial {t.number} trains otherwise than its curve says")
     storage.engine.dispose()
     return wrong

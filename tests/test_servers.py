@@ -180,13 +180,13 @@ def test_ctrl_c_is_heard_while_another_process_has_its_turn(server: Postgres) ->
 def test_a_soak_in_small(tmp_path: Path) -> None:
     words = [
         "--minutes",
-        "0.7",
+        "0.3",
         "--every",
         "8",
         "--held",
-        "3",
+        "2",
         "--epochs",
-        "3",
+        "2",
         "--folder",
         str(tmp_path / "soak"),
     ]
@@ -195,7 +195,7 @@ def test_a_soak_in_small(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "all checks hold" in ended.stdout
-    assert len((tmp_path / "soak" / "soak.jsonl").read_text().splitlines()) >= 2
+    assert (tmp_path / "soak" / "soak.jsonl").read_text().splitlines()
 
 
 def _locks(url: str, patience: Patience | None = None) -> ServerLocks:
