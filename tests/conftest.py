@@ -13,8 +13,10 @@ from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, 
 from tests.command_line import Run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Coverage doubles a test's time; slow tests go without it, as most start processes, which it misses."""
+    if getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None) is None:
+        return  # --no-cov, with which pytest-cov stumbles over the marker
     for item in items:
         if item.get_closest_marker("slow") is not None:
             item.add_marker("no_cover")
