@@ -139,8 +139,7 @@ class ServerPeers:
     def requeue_dead(self, study: optuna.Study) -> list[int]:
         """Trials of processes that showed no sign of life for a while, or that died before they marked theirs."""
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        marks = {str(trial.user_attrs[attrs.OWNER]) for trial in running if attrs.OWNER in trial.user_attrs}
-        gone = self._gone(marks - {self.mark})
+        gone = self._gone(_marks(running) - {self.mark})
         end_doubles(study)
         return _requeue(study, [trial for trial in running if trial.user_attrs.get(attrs.OWNER) in gone | {None}])
 
@@ -189,9 +188,14 @@ def searched_now(url: URL, study: optuna.Study) -> bool:
     if url.get_backend_name() == "sqlite":
         return False
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    marks = {str(trial.user_attrs[attrs.OWNER]) for trial in running if attrs.OWNER in trial.user_attrs}
+    marks = _marks(running)
     with closing(server_locks(url, connect_args(url), Patience(seconds=0))) as locks:
         return bool(marks and locks.taken([_sign(study.study_name, mark) for mark in marks]))
+
+
+def _marks(trials: Sequence[FrozenTrial]) -> set[str]:
+    """Of the processes that train them."""
+    return {str(trial.user_attrs[attrs.OWNER]) for trial in trials if attrs.OWNER in trial.user_attrs}
 
 
 def _sign(study: str, mark: str) -> str:
