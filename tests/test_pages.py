@@ -21,6 +21,7 @@ from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
 from search.pages.figures import FIGURES
 from search.pages.series import curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
+from search.study import read_space
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
@@ -174,3 +175,20 @@ def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 20])
+def test_a_search_goes_on_after_one_that_died_while_it_proposed(run: Run, drawn: int) -> None:
+    few = ("--epochs", "1", "--workers", "1", "--baselines", "none", "--no-starts", "--finalists", "0")
+    words = ("--budget", "1000", *few, "--study", "half", "-q")
+    assert run("--trials", "1", *words)[0] == 0
+    with open_to_read(None, "half") as study:
+        half = study.ask()
+        for name, distribution in list(read_space(study).distributions.items())[:drawn]:
+            half._suggest(name, distribution)
+    code, _, error = run("--trials", "2", *words)
+    assert code == 0, error
+    with open_to_read(None, "half") as study:
+        assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+        assert "Interrupted" in _note(study, 1)
+    assert run("report", "--study", "half")[0] == 0

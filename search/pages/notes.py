@@ -78,10 +78,13 @@ def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand:
         space: What its point means.
         hand: Published steps by name.
     """
-    model = space.model(point_of(trial))
-    counted = count(model)
     name = name_of(trial)
     title = f"trial {trial.number}" + (f": {name}" if name else "")
+    point = point_of(trial)
+    if not space.distributions.keys() <= point.keys():
+        return f"# {title}\n\nInterrupted while it was being proposed: it never had a network.\n"
+    model = space.model(point)
+    counted = count(model)
     lines = [f"# {title}", f"`{chain(model)}`, {counted.n_params:,} parameters. {_outcome(trial)}"]
     verdict = kept_verdict(study, trial.number)
     if verdict is not None:
