@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 
 from drill_models.errors import StepError
-from drill_models.shipped import shipped
+from drill_models.shipped import ladders
 from drill_models.step import Step
 from drill_models.step_io import load_step
-
-FOLDER = "drills"
-
-
-def ladders() -> tuple[str, ...]:
-    """Names of the ladders, sorted."""
-    return tuple(sorted(path.name for path in shipped(FOLDER).iterdir() if path.is_dir()))
 
 
 def ladder(name: str) -> tuple[Step, ...]:
@@ -21,10 +14,10 @@ def ladder(name: str) -> tuple[Step, ...]:
     Raises:
         StepError: There is no such ladder.
     """
-    if name not in ladders():
-        raise StepError(f"there is no ladder {name!r}; ladders are {', '.join(ladders())}")
-    files = sorted((shipped(FOLDER) / name).glob("*.yaml"), key=lambda path: int(path.stem))
-    return tuple(load_step(path) for path in files)
+    files = ladders()
+    if name not in files:
+        raise StepError(f"there is no ladder {name!r}; ladders are {', '.join(files)}")
+    return tuple(load_step(path) for path in files[name])
 
 
 def all_steps() -> tuple[Step, ...]:

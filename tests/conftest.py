@@ -52,8 +52,10 @@ def _alone(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is downloaded, and a pipe has no width, which pytest-xdist gives it."""
     monkeypatch.setenv("DRILL_OFFLINE", "1")
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from drill_models.hand_steps import FOLDER, ladders
-from drill_models.shipped import shipped
+from drill_models.shipped import ladders
 
 Completion = Callable[[str], list[str]]
 
@@ -25,8 +24,9 @@ def among(names: Sequence[str]) -> Completion:
 
 def hand_steps(incomplete: str) -> list[str]:
     """Completes ladders and their steps."""
-    steps = [f"{path.parent.name}/{path.stem}" for path in sorted(shipped(FOLDER).glob("*/*.yaml"))]
-    return among(["all", *ladders(), *steps])(incomplete)
+    files = ladders()
+    steps = [f"{ladder}/{path.stem}" for ladder, paths in files.items() for path in paths]
+    return among(["all", *files, *steps])(incomplete)
 
 
 def hand_steps_or_none(incomplete: str) -> list[str]:

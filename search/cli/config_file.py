@@ -14,7 +14,6 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from drill_models.yaml_io import read_mapping
 
 PROJECT = Path("pyproject.toml")
 TABLE = "tool.drill-search"
@@ -32,7 +31,7 @@ def read_config(file: Path | None, context: typer.Context) -> dict[str, Any]:
     Raises:
         DrillError: The file cannot be read, or names what no command has.
     """
-    where, content = (str(file), read_mapping(file)) if file is not None else _project()
+    where, content = _yaml(file) if file is not None else _project()
     return _of_command(content, context.command, where, context)
 
 
@@ -53,6 +52,12 @@ def _of_command(content: Mapping[str, Any], command: Any, where: str, context: t
         more = _of_command(section, below[name], f"{where}: {name}", context)
         found[name] = {**found.get(name, {}), **more}
     return found
+
+
+def _yaml(file: Path) -> tuple[str, dict[str, Any]]:
+    from drill_models.yaml_io import read_mapping
+
+    return str(file), read_mapping(file)
 
 
 def _project() -> tuple[str, dict[str, Any]]:
