@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from drill_models.errors import DrillError, Interrupted, StudyError
 from drill_models.yaml_io import check_writable
 from search.patience import Patience, PatientStorage, cause_of
-from search.server_locks import SILENCE, server_locks
+from search.server_locks import SILENCE, LockLost, server_locks
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
 
@@ -104,7 +105,8 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
     Args:
         url: Where.
         create: Whether a SQLite file, and its folder, may be made.
-        patience: With a server that goes away later; without it, that is an error at once.
+        patience: With a server that goes away, now or later; without it, that is an error at once. A wrong address
+            would be waited for, too: ask `reach` first.
 
     Raises:
         StudyError: Nothing answers there, or it cannot be written to.
@@ -122,14 +124,14 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
         if url.get_backend_name() == "sqlite":
             return RDBStorage(address, engine_kwargs={"connect_args": connect_args(url)})
         # Several processes that make the tables at the same time would trip over each other.
-        impatient = Patience(seconds=0)
-        should_stop = impatient.should_stop if patience is None else patience.should_stop
-        locks = server_locks(url, connect_args(url), impatient)
+        waits = patience or Patience(seconds=0)
         settings = {"connect_args": connect_args(url), "pool_pre_ping": True}
-        with closing(locks), locks.held("tables", should_stop) as has:
-            if not has:
-                raise Interrupted
-            return PatientStorage(address, patience or impatient, settings)
+        with closing(server_locks(url, connect_args(url), waits)) as locks:
+            while True:
+                with suppress(LockLost), locks.held("tables", waits.should_stop) as has:
+                    if not has:
+                        raise Interrupted
+                    return waits.with_(partial(PatientStorage, address, waits, settings))
 
 
 def sqlite_file(url: URL) -> Path | None:

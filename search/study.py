@@ -18,6 +18,7 @@ from drill_models.errors import StudyError
 from drill_models.result import Verdict
 from search.config import DEFAULT_EPOCHS, SearchConfig
 from search.names import ObjectiveName
+from search.patience import Patience
 from search.storage import open_storage, storage_errors
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
@@ -143,7 +144,7 @@ def check_named(url: URL, config: SearchConfig) -> None:
     Raises:
         StudyError: As `open_study`.
     """
-    storage = open_storage(url, create=False)
+    storage = open_storage(url, create=False, patience=Patience())
     with storage_errors(url):
         if config.study not in optuna.get_all_study_names(storage):
             return

@@ -84,6 +84,13 @@ class Soak:
                         command(words), cwd=folder, env=environment(folder), stdout=log, stderr=log, text=True
                     )
 
+    def wait_for_workers(self) -> None:
+        """Until every main process has workers: what is done to one that just starts is another test's."""
+        self.keep_running(10**6)
+        while not all(process is not None and workers_of(process.pid) for process in self._mains):
+            self.keep_running(10**6)
+            time.sleep(0.2)
+
     def wait(self, seconds: float) -> bool:
         """Waits until every main process has ended by itself; says whether they did in time."""
         until = time.monotonic() + seconds
@@ -239,13 +246,14 @@ def main() -> int:
 
 
 def _soak(soak: Soak, arguments: argparse.Namespace) -> int:
-    began, end = time.monotonic(), time.monotonic() + 60 * arguments.minutes
-    soak.keep_running(10**6)
+    soak.wait_for_workers()
     while ended_trials(soak.url) < 1:
         time.sleep(0.5)
+    began, end = time.monotonic(), time.monotonic() + 60 * arguments.minutes
     recovered: dict[str, list[float]] = defaultdict(list)
     with (arguments.folder / "soak.jsonl").open("a") as log:
         while time.monotonic() < end:
+            soak.wait_for_workers()
             before, at = ended_trials(soak.url), time.monotonic()
             what = soak.break_something()
             soak.keep_running(10**6)
@@ -262,6 +270,7 @@ def _soak(soak: Soak, arguments: argparse.Namespace) -> int:
             while time.monotonic() < min(at + arguments.every, end):
                 soak.keep_running(10**6)
                 time.sleep(0.5)
+    soak.wait_for_workers()
     soak.stop()
     there = ended_trials(soak.url)
     soak.keep_running(there + MORE)

@@ -176,6 +176,7 @@ def test_ctrl_c_is_heard_while_another_process_has_its_turn(server: Postgres) ->
     assert next(asked, None) is None  # it did wait
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_soak_in_small(tmp_path: Path) -> None:
     words = [
@@ -316,6 +317,21 @@ def test_patience_waits_for_a_server_and_for_nothing_else() -> None:
     answers = [gone]
     with pytest.raises(Interrupted):
         Patience(should_stop=lambda: True).with_(action)
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_while_a_search_begins(tmp_path: Path) -> None:
+    said: list[str] = []
+    with running_server(tmp_path / "postgres") as server:
+        url = parse(server.database("begins"))
+        server.stop()
+        back = threading.Timer(2.0, server.start)
+        back.start()
+        storage = open_storage(url, create=True, patience=Patience(say=said.append))
+        back.join()
+        assert storage.get_all_studies() == []
+        storage.engine.dispose()
+    assert said[-1] == "the database answers again"
 
 
 def test_trials_are_read_though_the_server_breaks_off(server: Postgres) -> None:
