@@ -15,8 +15,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
+from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
 
+from search import attrs
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
 from search.pages.figures import FIGURES
 from search.pages.series import curve_lines, epochs_spent, importance, sizes
@@ -192,3 +194,17 @@ def test_a_search_goes_on_after_one_that_died_while_it_proposed(run: Run, drawn:
         assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
         assert "Interrupted" in _note(study, 1)
     assert run("report", "--study", "half")[0] == 0
+
+
+def test_no_curve_is_drawn_twice_of_a_trial_that_was_interrupted_after_its_last_epoch() -> None:
+    study = optuna.create_study()
+    row = [1, 0.01, 0.5, 0.8, 0.4, 0.85, 2.0]
+    for interrupted in (True, False):
+        trial = study.ask()
+        trial.set_user_attr(attrs.CURVE, [row])
+        if interrupted:
+            trial.set_user_attr(attrs.INTERRUPTED, True)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, 0.85)
+    assert [line.number for line in curve_lines(study)] == [1]

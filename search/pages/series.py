@@ -79,7 +79,11 @@ class CurveLine:
 
 def curve_lines(study: optuna.Study) -> list[CurveLine]:
     """The curves of all trials that trained, or where they are many, of the best and the latest."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if attrs.CURVE in trial.user_attrs]
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if attrs.CURVE in trial.user_attrs and attrs.INTERRUPTED not in trial.user_attrs
+    ]
     if len(trials) > MAX_CURVES:
         best = {trial.number for trial in ranked(study)[: MAX_CURVES // 3]}
         latest = {trial.number for trial in trials[-(MAX_CURVES - len(best)) :]}
