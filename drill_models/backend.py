@@ -35,6 +35,7 @@ class Environment:
         device: Where it trained.
         threads: On the CPU: PyTorch's, or the one of the own kernels.
         torch: Version of PyTorch.
+        program: Version of drill-search, whose own kernels may have changed; None of a run before it was recorded.
         engine: Own kernels, or PyTorch's layers.
         precision: Of multiplications.
     """
@@ -42,5 +43,6 @@ class Environment:
     device: DeviceName
     threads: int
     torch: str
+    program: str | None = None
     engine: EngineName = "torch"
     precision: PrecisionName = "fp32"

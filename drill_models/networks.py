@@ -5,6 +5,7 @@ numbers differ. The own kernels are made for tiny networks and one thread.
 """
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Protocol
 
 import torch
@@ -71,6 +72,7 @@ def environment(model: ModelConfig, backend: Backend) -> Environment:
         # The own kernels run on one thread, whatever PyTorch has.
         threads=1 if engine == "native" else torch.get_num_threads(),
         torch=torch.__version__,
+        program=version("drill-search"),
         engine=engine,
         precision=backend.precision,
     )

@@ -5,7 +5,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Accuracy = Annotated[float, Field(ge=0, le=1, description="Fraction from 0 to 1.")]
-Text = Annotated[str, Field(max_length=20_000)]
+Text = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+"""Without control characters but tabs and line breaks: files come from strangers, and are shown in terminals."""
+Line = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Without line breaks, too."""
 
 
 class Part(BaseModel):

@@ -47,6 +47,7 @@ class Run(Part):
     device: DeviceName
     threads: int = Field(ge=1)
     torch: Text = Field(description="Version of PyTorch.")
+    program: Text | None = Field(default=None, description="Version of drill-search.")
     engine: EngineName = Field(
         default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
     )

@@ -66,6 +66,7 @@ def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where
         device=where.device,
         threads=where.threads,
         torch=where.torch,
+        program=where.program,
         engine=where.engine,
         precision=where.precision,
         value=round(last_three_mean(accuracies), 6),

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
-from drill_models.part import Accuracy, Part, Text
+from drill_models.part import Accuracy, Line, Part, Text
 from drill_models.result import Result, Verdict
 
 FORMAT: Literal[1] = 1
@@ -329,7 +329,7 @@ class Step(Part):
     """One page of a drill."""
 
     format: Literal[1] = FORMAT
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[Line, Field(min_length=1, max_length=200)]
     provenance: Literal["published", "reconstructed", "searched", "own"]
     dataset: DatasetName
     target: Target

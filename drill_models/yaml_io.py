@@ -17,6 +17,9 @@ from drill_models.errors import DrillError, StepError
 MAX_BYTES = 1_000_000
 """A larger file is refused before it is parsed."""
 
+MAX_NUMBER = 100
+"""Characters of a number, a date or the like; 59:59:59... is one to YAML 1.1, which takes long to work out."""
+
 MAX_DEPTH = 50
 """Levels of lists and mappings; a step needs six."""
 
@@ -40,6 +43,13 @@ class _StrictLoader(_Base):  # type: ignore[misc]
             seen.add(key.value)
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return mapping
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_NUMBER and not node.tag.endswith(":str"):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a value of more than {MAX_NUMBER} characters is no text", node.start_mark
+            )
+        return super().construct_object(node, deep=deep)
 
 
 def _mark(event: yaml.Event) -> Any:
@@ -94,10 +104,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def _read_mapping(path: Path) -> tuple[dict[str, Any], str]:
     """The mapping of a YAML file, and the same as JSON, which only plain values have."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise StepError(f"{path}: is no file")  # a pipe, which may never end
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise StepError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL
+        raise StepError("the name of a file cannot be read") from error
     if len(content) > MAX_BYTES:
         raise StepError(f"{path}: is larger than {MAX_BYTES:,} bytes, so it is not a file of this tool")
     try:

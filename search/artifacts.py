@@ -5,6 +5,7 @@ A finished trial takes no more files, so what belongs to one is kept before it e
 
 import tempfile
 from pathlib import Path
+from uuid import UUID
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
@@ -24,9 +25,18 @@ def artifact_folder(url: URL) -> Path:
 
 
 def artifact_ids(study: optuna.Study) -> set[str]:
-    """Names in the folder of all files of a study and its trials."""
+    """Names in the folder of all files of a study and its trials, except what leads out of it."""
     owners: list[FrozenTrial | optuna.Study] = [study, *study.get_trials(deepcopy=False)]
-    return {meta.artifact_id for owner in owners for meta in get_all_artifact_meta(owner, storage=study._storage)}
+    metas = (meta for owner in owners for meta in get_all_artifact_meta(owner, storage=study._storage))
+    return {meta.artifact_id for meta in metas if _is_ours(meta.artifact_id)}
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is the name of a file as Optuna makes them: a UUID. A stranger's study may hold any path."""
+    try:
+        return str(UUID(name)) == name
+    except (ValueError, AttributeError, TypeError):
+        return False
 
 
 class Artifacts:
@@ -55,7 +65,7 @@ class Artifacts:
     def find(self, study: optuna.Study, owner: FrozenTrial | optuna.Study, name: str) -> bytes | None:
         """The content of the latest file of a trial or a study with that name, or None where it has none here."""
         for meta in reversed(get_all_artifact_meta(owner, storage=study._storage)):
-            if meta.filename == name:
+            if meta.filename == name and _is_ours(meta.artifact_id):
                 try:
                     with self._store.open_reader(meta.artifact_id) as reader:
                         return reader.read()

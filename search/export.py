@@ -32,6 +32,7 @@ from search.history import (
     standing_of,
     tally,
 )
+from search.plain import file_name
 from search.retrain import SMALL_DATA
 from search.study import StudySettings, kept_verdict, read_settings, read_space
 from spaces.drill import DrillSpace
@@ -169,16 +170,12 @@ def _with_older_verdict(step: Step, path: Path) -> Step:
 def step_file(study_name: str, trial: int | None = None) -> Path:
     """Where a study's best is written, or one of its trials."""
     which = "" if trial is None else f"-trial{trial}"
-    return FOLDER / f"{_file_name(study_name)}{which}.yaml"
+    return FOLDER / f"{file_name(study_name)}{which}.yaml"
 
 
 def numbered_file(study_name: str, trial: FrozenTrial) -> Path:
     """Where a network of a front is written: named by its parameters."""
-    return FOLDER / f"{_file_name(study_name)}-{trial.user_attrs[attrs.N_PARAMS]}.yaml"
-
-
-def _file_name(study_name: str) -> str:
-    return study_name.replace("/", "_")
+    return FOLDER / f"{file_name(study_name)}-{trial.user_attrs[attrs.N_PARAMS]}.yaml"
 
 
 def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = None) -> Step:

@@ -22,10 +22,9 @@ from search.names import (
     TRACKER_NAMES,
     TrackerName,
 )
+from search.plain import check_study_name
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
-
-MAX_STUDY_NAME = 100
 
 TRACKER_PACKAGES: dict[TrackerName, str] = {"mlflow": "mlflow-skinny", "tensorboard": "tensorboard"}
 
@@ -111,8 +110,8 @@ def search_config(
         raise DrillError(f"--target is a fraction above 0 and at most 1, for example 0.994, got {target:g}")
     if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
         raise DrillError(f"--timeout must be a number of seconds above 0, got {timeout:g}")
-    if study is not None and not 0 < len(study.strip()) <= MAX_STUDY_NAME:
-        raise DrillError(f"--study must have 1 to {MAX_STUDY_NAME} characters")
+    if study is not None:
+        check_study_name("--study", study)
     if finalists == 1:
         raise DrillError("--finalists 1 would be compared with nobody; use 0 for none, or 2 and more")
     name = one_of("--dataset", dataset, DATASET_NAMES)

@@ -6,6 +6,7 @@ images go to the object store once, and from there once to each node. Every node
 
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -218,12 +219,13 @@ def _reach(address: str | None) -> None:
     """
     if address in (None, "auto", "local"):
         return
-    host, colon, port = str(address).rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        raise DrillError(f"--address is HOST:PORT of the cluster's head node, or auto, got {address}")
+    host, _, port = str(address).rpartition(":")
+    if not re.fullmatch(r"[\w.:\[\]-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        # What it is instead may hold a password.
+        raise DrillError("--address is HOST:PORT of the cluster's head node, or auto")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise DrillError(f"no Ray cluster answers at {address}: {error}") from error
 
 

@@ -49,9 +49,23 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
 
 
 def serve_dashboard(
-    storage: str | None, study: str | None, host: str, port: int, say: Callable[[str], None]
+    storage: str | None,
+    study: str | None,
+    host: str,
+    port: int,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Runs optuna-dashboard until it is interrupted by Ctrl-C.
+
+    Args:
+        storage: Of the studies.
+        study: Which it opens with.
+        host: 127.0.0.1, unless others may see and change everything.
+        port: 0 for any.
+        say: Told where it is.
+        warn: Told that others can reach it.
 
     Raises:
         StudyError: There is no database yet, or the port cannot be used.
@@ -80,7 +94,7 @@ def serve_dashboard(
     with server:
         say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
         if not ip_address(str(server.server_address[0])).is_loopback:
-            say(f"whoever can reach {host}:{port} can change and delete these studies")
+            warn(f"whoever can reach {host}:{port} can change and delete these studies")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
 

@@ -102,6 +102,7 @@ def otherwise(then: Run, now: Run | Environment) -> list[str]:
     facts = [
         ("engine", then.engine, now.engine),
         ("PyTorch", then.torch, now.torch),
+        ("drill-search", then.program or now.program, now.program),
         ("precision", then.precision, now.precision),
         ("device", then.device, now.device),
         ("threads", then.threads, now.threads),

@@ -15,7 +15,7 @@ LOG = logging.getLogger("drill_search")
 """Every line that is said goes there, too; without `--log` or a handler of the user's own it is lost."""
 LOG.addHandler(logging.NullHandler())
 
-PIPE_WIDTH = 120
+PIPE_WIDTH = 200
 """Characters in a line of a table where no terminal says how many there are."""
 
 
@@ -67,6 +67,11 @@ class Screen:
         LOG.info(line)
         if not self.quiet:
             _plain(self.err, line)
+
+    def warning(self, line: str) -> None:
+        """What must be seen even with --quiet, a line."""
+        LOG.warning(line)
+        _plain(self.err, line)
 
     def result(self, line: str) -> None:
         """A line of the results."""

@@ -1,6 +1,5 @@
 """Storage URLs: opening, locking, and errors in one sentence. Passwords are never shown."""
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from drill_models.errors import DrillError, Interrupted, StudyError
 from drill_models.yaml_io import check_writable
 from search.patience import Patience, PatientStorage, cause_of
+from search.plain import check_plain, lock_name
 from search.server_locks import SILENCE, LockLost, server_locks
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
@@ -34,15 +34,27 @@ def parse(url: str) -> URL:
     Raises:
         StudyError: It is not a URL.
     """
+    # The text may hold a password, so it is not repeated.
+    check_plain("--storage", url)
     try:
-        return make_url(url)
+        found = make_url(url)
     except (ArgumentError, ValueError) as error:
-        # The text may hold a password, so it is not repeated.
         raise StudyError(f"--storage is not a database URL; an example is {DEFAULT_STORAGE}") from error
+    if "@" in (found.host or ""):
+        raise StudyError("--storage: an @ in a user's name or password is written %40, and a : is %3A")
+    return found
 
 
-_SECRETS = ("password", "passwd", "pwd", "sslpassword")
-"""Keys of a URL's query that hold a password."""
+_SHOWN = frozenset(
+    (
+        "application_name channel_binding charset client_encoding connect_timeout dbname gssencmode host hostaddr "
+        "keepalives keepalives_count keepalives_idle keepalives_interval load_balance_hosts local_infile mode "
+        "options passfile port read_timeout requirepeer service sql_mode sslcert sslcrl sslkey sslmode "
+        "sslnegotiation sslrootcert sslsni ssl_ca ssl_cert ssl_check_hostname ssl_key ssl_verify_cert "
+        "ssl_verify_identity target_session_attrs tcp_user_timeout timeout unix_socket uri user write_timeout"
+    ).split()
+)
+"""Keys of a URL's query that hold no secret. Any other may, under a name that only its driver knows."""
 
 
 def without_secrets(url: URL) -> URL:
@@ -55,7 +67,7 @@ def without_secrets(url: URL) -> URL:
         database=url.database,
         query=url.query,
     )
-    return bare.difference_update_query(_SECRETS)
+    return bare.difference_update_query([key for key in url.query if key not in _SHOWN])
 
 
 def shown(url: URL) -> str:
@@ -68,10 +80,10 @@ def shown(url: URL) -> str:
 
 def _secrets(url: URL) -> list[str]:
     found = [str(url.password)] if url.password else []
-    for key in _SECRETS:
-        value = url.query.get(key, ())
-        found += [value] if isinstance(value, str) else list(value)
-    return found
+    for key, value in url.query.items():
+        if key not in _SHOWN:
+            found += [value] if isinstance(value, str) else list(value)
+    return sorted(filter(None, found), key=len, reverse=True)
 
 
 def reach(url: URL) -> bool:
@@ -91,7 +103,7 @@ def reach(url: URL) -> bool:
             raise StudyError(str(error)) from error
         if not file.exists():
             return False
-    with storage_errors(url), _missing_driver(url):
+    with storage_errors(url), _missing_driver(url), _connecting(url):
         engine = create_engine(url, connect_args=connect_args(url))
         with engine.connect() as connection:
             connection.execute(text("SELECT 1" if file is None else "PRAGMA schema_version"))
@@ -120,7 +132,7 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
         except OSError as error:
             raise StudyError(f"{file.parent} cannot be made: {error.strerror}") from error
     address = url.render_as_string(hide_password=False)
-    with storage_errors(url), _missing_driver(url):
+    with storage_errors(url), _missing_driver(url), _connecting(url):
         if url.get_backend_name() == "sqlite":
             return RDBStorage(address, engine_kwargs={"connect_args": connect_args(url)})
         # Several processes that make the tables at the same time would trip over each other.
@@ -195,11 +207,9 @@ def storage_errors(url: URL) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = cause_of(error)
-        said = str(getattr(cause, "orig", None) or cause).strip()
-        reason = said.splitlines()[0] if said else type(cause).__name__
-        for secret in _secrets(url):
-            reason = reason.replace(secret, "***")
-        raise StudyError(f"the storage {shown(url)} failed: {reason}") from error
+        raise StudyError(
+            _failed(url, str(getattr(cause, "orig", None) or cause) or type(cause).__name__)
+        ) from error
     except KeyError as error:
         if "Record does not exist" not in str(error):
             raise
@@ -209,6 +219,27 @@ def storage_errors(url: URL) -> Iterator[None]:
         if "alembic" not in str(error) and "schema" not in str(error):
             raise
         raise StudyError(f"the storage {shown(url)} was made by another version of Optuna") from error
+
+
+@contextmanager
+def _connecting(url: URL) -> Iterator[None]:
+    """What a driver says of an address whose options it does not know.
+
+    Raises:
+        StudyError: In place of its TypeError or ValueError.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise StudyError(_failed(url, str(error))) from error
+
+
+def _failed(url: URL, reason: str) -> str:
+    """A sentence without a password."""
+    for secret in _secrets(url):
+        reason = reason.replace(secret, "***")
+    first = (reason.strip().splitlines() or [""])[0]
+    return f"the storage {shown(url)} failed: {first}"
 
 
 @contextmanager
@@ -261,8 +292,8 @@ def sole_owner(url: URL, study: str) -> Iterator[None]:
     if file is None:
         yield
         return
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", study)
-    path = file.parent / f".{name}.lock"
+    # Two names for one file, a link for example, are one lock; two studies are two.
+    path = file.resolve().parent / lock_name(study)
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -1,17 +1,20 @@
 """The studies of a storage: list, show, delete, copy."""
 
-import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.errors import StudyError
+from drill_models.yaml_io import write_bytes
 from search import attrs
 from search.artifacts import artifact_folder, artifact_ids
 from search.history import Tally, ranked, standing_of, tally
 from search.peers import searched_now
+from search.plain import check_study_name
 from search.sittings import sittings
 from search.storage import closed_after, open_storage, shown, sole_owner, storage_errors
 from search.study import SETTINGS, StudySettings, load_study, read_settings
@@ -102,8 +105,9 @@ def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
     """Copies a study with its trials and their files, into another storage or under another name.
 
     Raises:
-        StudyError: There is no such study, or one of the new name.
+        StudyError: There is no such study, or one of the new name, or its files cannot be written.
     """
+    check_study_name("the copy's name", new_name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(url, create=False)
     with storage_errors(url):
@@ -112,10 +116,18 @@ def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
     with storage_errors(to):
         if new_name in optuna.get_all_study_names(target):
             raise StudyError(f"there is a study {new_name} in {shown(to)} already")
+        # The files first: their names are random, so one that is there already is the same.
+        _copy_files(artifact_ids(study), artifact_folder(url), artifact_folder(to))
         optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=target, to_study_name=new_name)
-        here, there = artifact_folder(url), artifact_folder(to)
-        if here.resolve() != there.resolve():
-            there.mkdir(parents=True, exist_ok=True)
-            for one in artifact_ids(study):
-                if (here / one).is_file():
-                    shutil.copyfile(here / one, there / one)
+
+
+def _copy_files(names: Collection[str], here: Path, there: Path) -> None:
+    if here.resolve() == there.resolve():
+        return
+    try:
+        there.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if (here / name).is_file():
+                write_bytes(there / name, (here / name).read_bytes())
+    except OSError as error:
+        raise StudyError(f"{there}: cannot be written: {error.strerror}") from error

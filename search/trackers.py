@@ -14,6 +14,7 @@ from search.artifacts import STEP_FILE
 from search.export import trial_yaml
 from search.history import accuracy_of, curve
 from search.names import TrackerName
+from search.plain import file_name
 from search.study import read_settings, read_space
 
 TENSORBOARD_FOLDER = Path("studies/tensorboard")
@@ -85,7 +86,7 @@ class TensorBoard:
     """A folder of event files a trial, below studies/tensorboard."""
 
     def __init__(self, study: optuna.Study) -> None:
-        self._folder = TENSORBOARD_FOLDER / study.study_name.replace("/", "_")
+        self._folder = TENSORBOARD_FOLDER / file_name(study.study_name)
         self._writers: dict[int, Any] = {}
 
     def started(self, trial: FrozenTrial) -> None:

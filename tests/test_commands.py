@@ -279,3 +279,5 @@ def test_training_again_says_beforehand_what_is_otherwise(run: Run) -> None:
     code, out, error = run("train", str(file), "--engine", "torch")
     assert code == 0
     assert f"engine was native, is torch; PyTorch was 1.2.3, is {version[1]}" in error
+    file.write_text(re.sub(r"program: \S+", "program: 0.0.1", text))
+    assert "was made otherwise: drill-search was 0.0.1, is " in run("train", str(file))[2]

@@ -14,9 +14,14 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
+from search.plain import check_plain
 
 PROJECT = Path("pyproject.toml")
 TABLE = "tool.drill-search"
+FILES = ("out", "log")
+"""Options that are files to write."""
+STORAGES = ("storage", "to")
+"""Options that are database URLs."""
 LEFT_OUT = ("config", "help", "install_completion", "show_completion")
 """Options that stand in no file."""
 
@@ -106,5 +111,25 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
                 parameter.process_value(context, value)
         except (TyperException, TypeError) as error:
             raise DrillError(f"{where}: {key}: {getattr(error, 'message', error)}") from error
+        for each in value if isinstance(value, list) else [value]:
+            check_plain(f"{where}: {key}", str(each))
+        for path in _written(parameter.name, value):
+            if not path.resolve().is_relative_to(Path.cwd().resolve()):
+                raise DrillError(f"{where}: {key} leads out of the current folder; name it on the command line")
         found[parameter.name] = value
     return found
+
+
+def _written(name: str, value: Any) -> list[Path]:
+    """The files that an option has written. A file of options may be a stranger's, who may not choose any file.
+
+    The folder of data sets is left out: it usually is elsewhere, and nothing there is written over.
+    """
+    if name in FILES:
+        return [Path(str(value))]
+    if name in STORAGES:
+        from search.storage import parse, sqlite_file
+
+        file = sqlite_file(parse(str(value)))
+        return [] if file is None else [file]
+    return []

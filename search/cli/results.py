@@ -113,4 +113,5 @@ def dashboard(
     """Open optuna-dashboard on the studies."""
     from search.reading import serve_dashboard
 
-    serve_dashboard(storage, study, host, port, screen_of(context).notice)
+    screen = screen_of(context)
+    serve_dashboard(storage, study, host, port, say=screen.notice, warn=screen.warning)

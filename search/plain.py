@@ -1,0 +1,58 @@
+"""What a user names: text that can be shown, stored, and made the name of a file."""
+
+import re
+from hashlib import blake2b
+from unicodedata import category
+
+from drill_models.errors import DrillError, StudyError
+
+MAX_STUDY_NAME = 100
+"""Characters; optuna-dashboard and tables show the whole name."""
+MAX_STUDY_BYTES = 200
+"""Files are named after a study, with an ending; file systems allow 255 bytes."""
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text has no control characters, line breaks among them, and is Unicode throughout."""
+    return not any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+
+
+def check_plain(option: str, text: str) -> None:
+    """Checks what is shown, stored or given to a driver.
+
+    Raises:
+        DrillError: It has control characters, or bytes that are not UTF-8. The text is not repeated.
+    """
+    if not is_plain(text):
+        raise DrillError(f"{option} holds a control character, or bytes that are not text")
+
+
+def without_passwords(text: str) -> str:
+    """A text without what stands before the @ of a URL in it."""
+    return re.sub(r"://\S*@", "://***@", text)
+
+
+def check_study_name(option: str, name: str) -> None:
+    """Checks the name of a study that is to be made.
+
+    Raises:
+        StudyError: It is empty or too long, or files cannot be named so.
+    """
+    if not name.strip() or len(name) > MAX_STUDY_NAME:
+        raise StudyError(f"{option} must have 1 to {MAX_STUDY_NAME} characters")
+    check_plain(option, name)
+    if len(name.encode()) > MAX_STUDY_BYTES:
+        raise StudyError(f"{option} is too long for the name of a file: at most {MAX_STUDY_BYTES} bytes")
+    if name in (".", ".."):
+        raise StudyError(f"{option} cannot be {name}: files are named after it")
+
+
+def file_name(study: str) -> str:
+    """A study's name as a part of a file's; two studies may have the same."""
+    return study.replace("/", "_")
+
+
+def lock_name(study: str) -> str:
+    """A file's name that one study has alone."""
+    readable = re.sub(r"[^A-Za-z0-9._+-]", "_", study)[:MAX_STUDY_NAME]
+    return f".{readable}-{blake2b(study.encode(errors='surrogateescape'), digest_size=4).hexdigest()}.lock"

@@ -1,0 +1,230 @@
+"""What strangers may hand over: files, names, addresses and studies. None of it reaches elsewhere, or hangs."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+
+from drill_models.errors import DrillError, StepError, StudyError
+from drill_models.step_io import load_step
+from drill_models.yaml_io import read_mapping
+from search.last_used import remember
+from search.plain import lock_name
+from search.reading import open_to_read, serve_dashboard
+from search.storage import open_storage, parse, reach, shown, sole_owner
+from tests.command_line import Run
+
+SMALL = ("--epochs", "1", "--budget", "1000", "--baselines", "none", "--no-starts", "--finalists", "0")
+ONE = ("--trials", "1", "--workers", "1", "-q", *SMALL)
+HAND_STEP = Path(__file__).parent.parent / "studies/drills/e-codes/4.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://joe@db/x?host=/run&oauth_client_secret=sEcr3t",
+        "mysql+pymysql://u@db/x?ssl_key_password=sEcr3t",
+        "postgresql+psycopg://joe@db/x?PASSWORD=sEcr3t",
+        "postgresql+psycopg://joe:sEcr3t@db/x?sslmode=require",
+    ],
+)
+def test_only_harmless_options_of_an_address_are_shown(tmp_path: Path, url: str) -> None:
+    assert "sEcr3t" not in shown(parse(url))
+    remember(parse(url), "s")
+    assert "sEcr3t" not in Path("studies/.last-used.json").read_text()
+    assert ("sslmode=require" in shown(parse(url))) == ("sslmode" in url)
+
+
+def test_a_password_with_an_at_sign_is_not_repeated() -> None:
+    with pytest.raises(StudyError, match="written %40") as caught:
+        parse("postgresql+psycopg://user:p@ssw0rd@127.0.0.1:1/x")
+    assert "ssw0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql+pymysql://user:sEcr3t@127.0.0.1:1/x?foo=sEcr3t", "unexpected keyword argument"),
+        ("mysql+pymysql://user:sEcr3t@127.0.0.1:1/x?read_timeout=abc", "invalid literal"),
+        ("postgresql+psycopg://user:sEcr3t@127.0.0.1:1/x?nonsense=sEcr3t", "invalid connection option"),
+    ],
+)
+def test_an_address_with_an_option_that_the_driver_does_not_know(url: str, said: str) -> None:
+    pytest.importorskip("pymysql" if "pymysql" in url else "psycopg")
+    for action in (reach, lambda url: open_storage(url, create=False)):
+        with pytest.raises(StudyError, match=said) as caught:
+            action(parse(url))
+        assert "sEcr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [("postgresql://u:sEcr3t@h/x",), ("--nonsense=postgresql://u:sEcr3t@h/x",)])
+def test_an_address_in_the_wrong_place_is_not_repeated(run: Run, words: tuple[str, ...]) -> None:
+    code, out, error = run(*words)
+    assert code == 2
+    assert "sEcr3t" not in out + error
+
+
+@pytest.mark.parametrize(
+    "address", ["http://u:sEcr3t@h:1", "host:²", "..:1", f"{'a' * 100}:1", "h\x00:1", "h", ":1", "h:123456"]
+)
+def test_addresses_that_no_cluster_has(run: Run, address: str) -> None:
+    pytest.importorskip("ray")
+    code, _, error = run("--engine", "ray", "--address", address, "--dataset", "mnist-5k", *ONE)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "sEcr3t" not in error
+
+
+@pytest.mark.parametrize("name", ["\N{PILE OF POO}" * 100, "a\0b", "a\nb", "a\x1b[31mb", "x\udcff", "..", " "])
+def test_a_study_whose_name_is_no_files_is_not_begun(run: Run, name: str) -> None:
+    code, _, error = run("--study", name, *ONE)
+    assert (code, error.count("\n")) == (2, 1)
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("storage", ["sqlite:///a\0b.db", "sqlite:///x\udcff.db"])
+def test_an_address_that_is_no_text(run: Run, storage: str) -> None:
+    code, _, error = run("--storage", storage, *ONE)
+    assert (code, error.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "out: ../victim.txt",
+        "log: ../victim.txt",
+        "storage: sqlite:///../victim.db",
+        "storage: sqlite:////var/victim.db",
+        "export: {out: ../victim.txt}",
+        "studies: {to: 'sqlite:///../victim.db'}",
+        'study: "a\\0b"',
+        "out: linked/victim.txt",
+    ],
+)
+def test_a_file_of_options_names_no_file_elsewhere(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    Path("linked").symlink_to("..")
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    Path("e.yaml").write_text(f"{line}\n")
+    code, _, error = run("--config", "e.yaml", *ONE)
+    assert (code, error.count("\n")) == (2, 1)
+    assert victim.read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"inside", "victim.txt"}
+    assert {path.name for path in inside.iterdir()} == {"linked", "e.yaml"}
+
+
+def test_a_study_reaches_no_file_elsewhere(run: Run, tmp_path: Path) -> None:
+    assert run("--study", "evil", *ONE)[0] == 0
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    with open_to_read(None, "evil") as study:
+        kept = get_all_artifact_meta(study.trials[0], storage=study._storage)[0]
+        key = next(key for key in study.trials[0].system_attrs if kept.artifact_id in key)
+        stored = json.dumps({**json.loads(study.trials[0].system_attrs[key]), "artifact_id": "../../victim.txt"})
+        study._storage.set_study_system_attr(study._study_id, key.replace(kept.artifact_id, "evil"), stored)
+        assert "../../victim.txt" in {m.artifact_id for m in get_all_artifact_meta(study, storage=study._storage)}
+    assert run("studies", "copy", "evil", "--to", "sqlite:///there/x.db")[0] == 0
+    assert not (tmp_path / "there" / "victim.txt").exists()
+    assert run("studies", "delete", "evil", "--yes")[0] == 0
+    assert victim.read_text() == "precious"
+    assert list(Path("studies/artifacts").iterdir()) == []
+
+
+def test_a_copy_whose_files_cannot_be_written_is_none(run: Run, tmp_path: Path) -> None:
+    assert run("--study", "one", *ONE)[0] == 0
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "artifacts").write_text("in the way")
+    words = ("studies", "copy", "one", "--to", "sqlite:///there/x.db")
+    code, _, error = run(*words)
+    assert (code, error.count("\n")) == (2, 1)
+    (tmp_path / "there" / "artifacts").unlink()
+    assert run(*words)[0] == 0
+    names = {path.name for path in Path("studies/artifacts").iterdir()}
+    assert {path.name for path in (tmp_path / "there" / "artifacts").iterdir()} == names
+
+
+def test_a_study_has_one_owner_under_all_names_of_its_file(tmp_path: Path) -> None:
+    for folder in ("d1", "d2"):
+        (tmp_path / folder).mkdir()
+    open_storage(parse("sqlite:///d1/x.db"), create=True)
+    Path("d2/x.db").symlink_to("../d1/x.db")
+    with sole_owner(parse("sqlite:///d1/x.db"), "s"):
+        with pytest.raises(StudyError, match="another process"), sole_owner(parse("sqlite:///d2/x.db"), "s"):
+            pass
+        with sole_owner(parse("sqlite:///d1/x.db"), "t"):
+            pass
+    assert lock_name("a/b") != lock_name("a_b")
+
+
+def test_a_number_of_a_megabyte_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("name: 1" + ":59" * 300_000)
+    began = time.process_time()
+    with pytest.raises(StepError, match="is no text"):
+        read_mapping(file)
+    assert time.process_time() - began < 2
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            load_step(tmp_path / "pipe.yaml")
+        except DrillError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert "is no file" in str(ended[0])
+
+
+@pytest.mark.parametrize("name", ['"a\\e[31mred"', '"a\\nb"', '"a\\0b"', '"\\x9b31m"'])
+def test_a_steps_name_does_nothing_to_a_terminal(run: Run, tmp_path: Path, name: str) -> None:
+    lines = HAND_STEP.read_text().splitlines()
+    file = tmp_path / "x.yaml"
+    file.write_text("\n".join(f"name: {name}" if line.startswith("name:") else line for line in lines))
+    code, out, error = run("show", str(file))
+    assert code == 2
+    assert "name" in error
+    assert not {"\x1b", "\0", "\x9b"} & set(out + error)
+
+
+def test_the_warning_of_an_open_dashboard_is_not_quiet(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--study", "one", *ONE)[0] == 0
+    said: list[str] = []
+    warned: list[str] = []
+    monkeypatch.setattr("search.reading._Server.serve_forever", lambda self: None)
+    serve_dashboard(None, "one", "0.0.0.0", 0, say=said.append, warn=warned.append)
+    assert len(said) == 1
+    assert "can change and delete" in warned[0]
+    serve_dashboard(None, "one", "127.0.0.1", 0, say=said.append, warn=warned.append)
+    assert len(warned) == 1
+    code, out, error = run("dashboard", "--quiet", "--host", "0.0.0.0", "--port", "18299")
+    assert code == 0
+    assert "can change and delete" in out + error
+
+
+def test_studies_of_others_are_left_alone(run: Run) -> None:
+    assert run("--study", "one", *ONE)[0] == 0
+    optuna.create_study(storage="sqlite:///studies/drill-search.db", study_name="theirs")
+    assert run("studies", "delete", "theirs", "--yes")[0] == 2
+    assert "theirs" in optuna.get_all_study_names("sqlite:///studies/drill-search.db")
