@@ -41,6 +41,14 @@ class Tally:
     running: int = 0
 
 
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial was stopped with its process and given back.
+
+    One that its process could still end, though it was taken for dead, is marked as interrupted, too, and is not.
+    """
+    return attrs.INTERRUPTED in trial.user_attrs and trial.state in (TrialState.RUNNING, TrialState.FAIL)
+
+
 def tally(study: optuna.Study) -> Tally:
     """Counts a study's trials."""
     complete = pruned = failed = over = interrupted = waiting = running = 0
@@ -54,7 +62,7 @@ def tally(study: optuna.Study) -> Tally:
                 else:
                     pruned += 1
             case TrialState.FAIL:
-                if attrs.INTERRUPTED in trial.user_attrs:
+                if is_interrupted(trial):
                     interrupted += 1
                 else:
                     failed += 1
@@ -209,7 +217,7 @@ def baselines(study: optuna.Study) -> list[FrozenTrial]:
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if attrs.BASELINE in trial.user_attrs and attrs.INTERRUPTED not in trial.user_attrs
+        if attrs.BASELINE in trial.user_attrs and not is_interrupted(trial)
     ]
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from drill_models.errors import Interrupted, StudyError
+from drill_models.errors import DrillError, Interrupted
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
@@ -67,13 +68,13 @@ def _without_password(word: str) -> str:
         return word
     try:
         return option + shown(parse(url))
-    except StudyError:
+    except DrillError:
         return option + "..."  # no URL, but it may hold a password
 
 
-def _target_line(study: optuna.Study) -> str:
-    """Whether the best holds the target where it was searched."""
-    settings, trial = read_settings(study), ranked(study)[0]
+def _target_line(study: optuna.Study, trial: FrozenTrial) -> str:
+    """Whether the one that was looked for holds the target where it was searched."""
+    settings = read_settings(study)
     standing = standing_of(study, trial)
     holds = "holds" if standing.holds(settings.target) else "does not hold"
     return (
@@ -104,9 +105,10 @@ def _summary(outcome: Outcome, screen: Screen) -> None:
         )
     if outcome.exported is not None:
         screen.result(f"step 6 written to {outcome.exported}")
-    if outcome.finished and ranked(study):
-        screen.result(_target_line(study))
+    if outcome.finished and outcome.found is not None:
+        screen.result(_target_line(study, outcome.found))
+        file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
         screen.result(
-            "next: drill-search report (a page on it), drill-search confirm (its verdict on the test set)"
+            f"next: drill-search report (a page on it), drill-search confirm{file} (its verdict on the test set)"
         )
     screen.document(search_document(outcome))

@@ -7,7 +7,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attrs
-from search.history import point_of
+from search.history import is_interrupted, point_of
 
 _KEPT = (
     attrs.BASELINE,
@@ -26,12 +26,15 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends a running trial as interrupted, and queues its point once.
 
     The new trial is queued before the old one ends, so that nothing is lost if the process dies between. One that
-    its process ended in this moment, though it was taken for dead, stays as it is.
+    its process ended in this moment, though it was taken for dead, stays as it is, and its point is not kept.
     """
     with suppress(UpdateFinishedTrialError):
         study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
         _queue_again(study, trial)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        try:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            end_doubles(study)
 
 
 def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -47,13 +50,20 @@ def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def end_doubles(study: optuna.Study) -> None:
-    """Ends queued trials that are there already: where a server's answer was lost, they were queued twice."""
+    """Ends queued trials that are there already.
+
+    Where a server's answer was lost, they were queued twice; where a process came back that was taken for dead, it
+    may have ended the trial whose point was queued.
+    """
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if not waiting:
         return
     first: dict[tuple[str, object], int] = {}
+    ended = set()
     for trial in study.get_trials(deepcopy=False):
-        if attrs.INTERRUPTED in trial.user_attrs:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            ended.add(trial.number)
+        if is_interrupted(trial):
             names: tuple[str, ...] = (attrs.RETRY_OF,)
         else:
             names = (attrs.RETRY_OF, attrs.BASELINE, attrs.START)
@@ -61,7 +71,7 @@ def end_doubles(study: optuna.Study) -> None:
             if name in trial.user_attrs:
                 first.setdefault((name, trial.user_attrs[name]), trial.number)
     for trial in waiting:
-        if any(
+        if trial.user_attrs.get(attrs.RETRY_OF) in ended or any(
             first.get((name, trial.user_attrs.get(name)), trial.number) < trial.number
             for name in (attrs.RETRY_OF, attrs.BASELINE, attrs.START)
         ):

@@ -15,7 +15,7 @@ from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
 from search import attrs
 from search.constraints import set_constraints
-from search.history import has_two_values, pack_curve, tally, value_of
+from search.history import has_two_values, is_interrupted, pack_curve, tally, value_of
 from search.peers import OnlyProcess, Peers
 from search.pruner import is_hopeless
 from search.requeue import requeue
@@ -67,6 +67,7 @@ class Job:
         peers: This process among those that search the study.
         keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
             complete one its weights (safetensors).
+        say: Told why nothing happens for a while.
     """
 
     study: optuna.Study
@@ -78,6 +79,7 @@ class Job:
     timeout: float | None = None
     peers: Peers = field(default_factory=OnlyProcess)
     keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
@@ -105,7 +107,8 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Call
             if not sitting.running:
                 if not in_time or sitting.all_trained:
                     return True
-                time.sleep(WAIT)  # others train the last ones
+                sitting.say_that_it_waits()
+                time.sleep(WAIT)
             for event in executor.events(WAIT):
                 sitting.take(event)
     except Interrupted:
@@ -141,11 +144,20 @@ class _Sitting:
         self._executor = executor
         self._watcher = watcher
         self._failures = 0
+        self._said = False
 
     @property
     def all_trained(self) -> bool:
         """Whether the study has all the networks that it is to have."""
         return tally(self._job.study).trained >= self._job.trials
+
+    def say_that_it_waits(self) -> None:
+        """Says once that others train the last trials."""
+        if not self._said:
+            self._said = True
+            counts = tally(self._job.study)
+            others = "trial that another process trains" if counts.running == 1 else "trials that others train"
+            self._job.say(f"waiting for {counts.running} {others}")
 
     def start_one(self) -> bool:
         """Asks for a trial and submits it, if one is missing; says whether it was.
@@ -318,7 +330,7 @@ def _tell(study: optuna.Study, trial: optuna.Trial, values: Sequence[float] | No
     except (UpdateFinishedTrialError, ValueError):
         # A server that went away may have stored it all the same.
         ended = _frozen(study, trial.number)
-        if ended.state != state or attrs.INTERRUPTED in ended.user_attrs:
+        if ended.state != state or is_interrupted(ended):
             if not ended.state.is_finished():
                 raise
             raise UpdateFinishedTrialError(f"trial {trial.number} has ended") from None

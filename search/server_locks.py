@@ -17,7 +17,8 @@ KINDS = ("postgresql", "mysql", "mariadb")
 """Servers whose locks are known."""
 
 SILENCE = 30
-"""Seconds after which a server gives up a connection whose other end is silent: a machine without power."""
+"""Seconds after which a server gives up a connection whose other end is silent: a machine without power, or a
+process that is held."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.005, 0.25
 """Seconds between two tries to take a lock that somebody else has; each wait is twice the last."""
@@ -61,9 +62,14 @@ class ServerLocks:
     def connect(self) -> Connection:
         """A connection of its own."""
         connection = self._engine.connect()
-        if not self._postgres:
-            # PostgreSQL's keepalives are set where the driver connects; its locks are those of one database.
+        # A machine without power is found out by the keepalives that are set where PostgreSQL's driver connects. A
+        # process that is held, as by Ctrl-Z, still answers those; but not this.
+        if self._postgres:
+            if (connection.dialect.server_version_info or ()) >= (14,):
+                connection.execute(text(f"SET idle_session_timeout = '{SILENCE}s'"))
+        else:
             connection.execute(text(f"SET SESSION wait_timeout = {SILENCE}"))
+            # A PostgreSQL's locks are those of one database, these the whole server's.
             self._database = str(connection.execute(text("SELECT DATABASE()")).scalar())
         return connection
 

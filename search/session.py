@@ -56,12 +56,17 @@ class Outcome:
         opened: The study.
         exported: The step file that was written: of the best trial, or of the smallest that holds the target.
         trials: Networks that were to be trained in total.
+        found: The trial that was looked for: the best, or the smallest that holds the target; None where there is
+            none.
+        smallest: Whether the smallest was.
     """
 
     finished: bool
     opened: Opened
     exported: Path | None
     trials: int
+    found: FrozenTrial | None
+    smallest: bool
 
 
 def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
@@ -104,7 +109,9 @@ def _search(
             trackers = Trackers(config.trackers, opened.study, display.notice)
             watcher = _Watchers(display, publisher, trackers)
             try:
-                finished = run_trials(_job(config, opened, publisher, peers), executor, watcher, should_stop)
+                finished = run_trials(
+                    _job(config, opened, publisher, peers, display), executor, watcher, should_stop
+                )
             finally:
                 trackers.close()
             held = None
@@ -115,7 +122,15 @@ def _search(
                     finished = False
         exported = _export(config, opened.study, held)
         publisher.refresh(now=True)
-    return Outcome(finished=finished, opened=opened, exported=exported, trials=config.trials)
+        smallest = config.hold_seeds is not None
+        return Outcome(
+            finished=finished,
+            opened=opened,
+            exported=exported,
+            trials=config.trials,
+            found=held if smallest else next(iter(ranked(opened.study)), None),
+            smallest=smallest,
+        )
 
 
 def _in_a_turn(peers: Peers, action: Callable[[], Opened]) -> Opened:
@@ -210,7 +225,7 @@ def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None)
     return export_best(study, config.out) if wanted and ranked(study) else None
 
 
-def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peers) -> Job:
+def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peers, display: Display) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
@@ -221,6 +236,7 @@ def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peer
         timeout=config.timeout,
         peers=peers,
         keep=publisher.keep,
+        say=display.notice,
     )
 
 

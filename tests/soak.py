@@ -34,7 +34,7 @@ from drill_models.resolve import Resolved
 from drill_models.result import last_three_mean
 from drill_models.run import run
 from search import attrs
-from search.history import accuracy_of, curve, point_of, recipe_of
+from search.history import accuracy_of, curve, is_interrupted, point_of, recipe_of
 from search.study import read_settings, read_space
 from tests.postgres import Postgres, ended_trials
 from tests.programs import command, environment, workers_of
@@ -185,7 +185,7 @@ def check(url: str, total: int) -> list[str]:
     study = optuna.load_study(study_name=STUDY, storage=storage)
     trials, settings, space = study.trials, read_settings(study), read_space(study)
     wrong = []
-    interrupted = {t.number: t for t in trials if attrs.INTERRUPTED in t.user_attrs}
+    interrupted = {t.number: t for t in trials if is_interrupted(t)}
     trained = [t for t in trials if t.number not in interrupted and attrs.OVER_BUDGET not in t.user_attrs]
     if len(trained) != total:
         wrong.append(f"{len(trained)} networks were trained, not {total}")

@@ -11,7 +11,7 @@ from drill_models.count import count
 from drill_models.step_io import load_step
 from search import attrs
 from search.frontier import Candidate, smallest_that_holds
-from search.history import accuracy_of, figures, front
+from search.history import accuracy_of, figures, front, standing_of
 from search.pruner import make_pruner
 from search.reading import open_to_read
 from search.runner import run_trials
@@ -92,6 +92,11 @@ def test_the_smallest_that_holds_a_target(run: Run) -> None:
     assert f"written to {file}" in text
     step = load_step(file)
     assert "every one of 2 seeds reaches 15.00%" in step.target.purpose
+    with open_to_read(None, None) as study:
+        found = next(t for t in study.trials if t.user_attrs[attrs.N_PARAMS] == count(step.model).n_params)
+        mean = standing_of(study, found).mean
+    assert f"mnist-5k: {mean:.2%}, mean of 2 seeds\n" in text  # of this network, not of the best
+    assert f"drill-search confirm {file} (" in text
     # The same again trains nothing, and gives the same.
     before = file.read_text()
     assert run("frontier", "--target", "0.15", *small)[0] == 0

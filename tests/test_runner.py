@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import last_three_mean
-from search import attrs
-from search.history import curve, point_of, ranked, tally
+from search import attrs, requeue
+from search.history import curve, is_interrupted, point_of, ranked, tally
 from search.peers import OnlyProcess
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points
@@ -104,6 +104,27 @@ def test_what_a_dead_process_left_is_queued_once(few_digits: ResidentData) -> No
     assert (counts.waiting, counts.interrupted, counts.trained) == (1, 2, 0)
     run_here(job, few_digits, Log(), never)
     assert tally(job.study).trained == 2
+
+
+def test_a_trial_that_ends_while_it_is_taken_for_dead_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = small_job(trials=1).study
+    trial = study.ask(dict(SPACE.distributions))
+    trial.set_user_attr(attrs.N_PARAMS, 1000)
+    queue = requeue._queue_again
+
+    def queue_and_end(study: optuna.Study, frozen: FrozenTrial) -> None:
+        queue(study, frozen)
+        study.tell(trial, 0.5)  # its process was only held up
+
+    monkeypatch.setattr(requeue, "_queue_again", queue_and_end)
+    requeue.requeue(study, study.get_trials()[0])
+    counts = tally(study)
+    assert (counts.complete, counts.trained, counts.waiting, counts.interrupted) == (1, 1, 0, 1)
+    assert not is_interrupted(study.trials[0])
+    # Where the one that queued it died at that moment, the next to look finds it.
+    study.enqueue_trial(trial.params, user_attrs={attrs.RETRY_OF: 0, attrs.N_PARAMS: 1000})
+    requeue.end_doubles(study)
+    assert tally(study).waiting == 0
 
 
 def test_a_queued_point_is_kept_when_its_process_dies_while_it_asks() -> None:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
 from search import attrs, peers
+from search import server_locks as server_locks_module
 from search.config import SearchConfig
 from search.history import tally
 from search.patience import METHODS, Patience
@@ -264,6 +265,23 @@ def test_a_lock_that_was_lost_is_said(server: Postgres) -> None:
         locks.held("lost"),
     ):
         _cut_everybody_off(server)
+
+
+def test_a_process_that_is_held_loses_its_locks(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-Z: its connections stay open, and are silent."""
+    monkeypatch.setattr(server_locks_module, "SILENCE", 1)
+    with closing(_locks(server.url)) as pinging, closing(_locks(server.url)) as held:
+        with pinging.held("pinged"):
+            lost = held.held("held")
+            assert lost.__enter__()
+            for _ in range(10):
+                time.sleep(0.3)
+                pinging.ping()
+            with closing(_locks(server.url)) as other, other.held("held", at_once=True) as has:
+                assert has
+                assert other.taken(["pinged", "held"]) == {"pinged", "held"}
+            with pytest.raises(LockLost):
+                lost.__exit__(None, None, None)
 
 
 def _cut_everybody_off(server: Postgres) -> None:

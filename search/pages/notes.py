@@ -12,7 +12,17 @@ from drill_models.result import Verdict
 from drill_models.step import Step
 from search import attrs
 from search.describe import chain
-from search.history import accuracy_of, curve, has_two_values, name_of, point_of, ranked, standing_of, tally
+from search.history import (
+    accuracy_of,
+    curve,
+    has_two_values,
+    is_interrupted,
+    name_of,
+    point_of,
+    ranked,
+    standing_of,
+    tally,
+)
 from search.sittings import sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent
@@ -107,7 +117,7 @@ def _outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.PRUNED:
         last = percent(records[-1].val_accuracy) if records else "no epoch"
         return f"Stopped early at {last} after {len(records)} epochs." + (f" {reason}." if reason else "")
-    if attrs.INTERRUPTED in trial.user_attrs:
+    if is_interrupted(trial):
         return "Interrupted; its point was queued again."
     return f"Failed: {reason or 'no reason is known'}."
 

@@ -10,7 +10,16 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attrs
-from search.history import accuracy_of, complete_trials, figures, front, name_of, ranked, standings
+from search.history import (
+    accuracy_of,
+    complete_trials,
+    figures,
+    front,
+    is_interrupted,
+    name_of,
+    ranked,
+    standings,
+)
 
 Kind = Literal["trial", "hand step", "starting point"]
 
@@ -82,7 +91,7 @@ def curve_lines(study: optuna.Study) -> list[CurveLine]:
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if attrs.CURVE in trial.user_attrs and attrs.INTERRUPTED not in trial.user_attrs
+        if attrs.CURVE in trial.user_attrs and not is_interrupted(trial)
     ]
     if len(trials) > MAX_CURVES:
         best = {trial.number for trial in ranked(study)[: MAX_CURVES // 3]}

@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from drill_models.yaml_io import write_text
 from search import attrs
+from search.history import is_interrupted
 from tests.postgres import Postgres, ended_trials
 from tests.programs import running
 
@@ -68,7 +69,7 @@ def checked(url: str, total: int) -> dict[str, Any]:
     storage = RDBStorage(url)
     trials = optuna.load_study(study_name=STUDY, storage=storage).trials
     storage.engine.dispose()
-    interrupted = [t for t in trials if attrs.INTERRUPTED in t.user_attrs]
+    interrupted = [t for t in trials if is_interrupted(t)]
     trained = [t for t in trials if t.state == TrialState.COMPLETE]
     points = Counter(str(sorted(t.params.items())) for t in trained)
     hand = Counter(t.user_attrs.get(attrs.BASELINE) for t in trials if t not in interrupted)
