@@ -1,12 +1,13 @@
 """`drill-search confirm` and `drill-search baselines` as a person meets them: a line a run, then tables."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from drill_models.errors import DrillError, Interrupted
 from drill_models.resolve import DataSource
-from drill_models.result import EpochRecord
+from drill_models.result import EpochRecord, Verdict
 from drill_models.run import with_verdict
 from drill_models.step import Step
 from drill_models.step_io import load_step, save_step
@@ -23,7 +24,7 @@ from search.pages.publish import publish_verdicts
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import seed_range
-from search.study import keep_verdict
+from search.study import keep_verdict, kept_verdict
 from search.tables import epoch_line, percent
 from search.verdict import compare
 from search.verdict_tables import comparison_line, replay_claims, replay_table, verdict_line, verdict_table
@@ -75,8 +76,7 @@ def confirm_files(
                 f"{file} was changed while it was trained; it keeps what it has, and the runs are kept in {FILE}"
             )
             continue
-        save_step(to or file, with_verdict(now, each.step.verdict))
-        screen.result(f"written to {to or file}")
+        _write(to or file, with_verdict(now, each.step.verdict), screen)
     _show(confirmed, screen)
     return True
 
@@ -117,15 +117,34 @@ def confirm_trials(
         for trial, file, each in zip(trials, files, confirmed, strict=True):
             if each.step.verdict is None:
                 continue
-            keep_verdict(loaded, trial.number, each.step.verdict)
-            save_step(file, each.step)
-            screen.result(f"written to {file}")
+            old = kept_verdict(loaded, trial.number)
+            if not _says_more(old, each.step.verdict):
+                keep_verdict(loaded, trial.number, each.step.verdict)
+            _write(file, each.step, screen)
         confirmed_steps = {
             trial.number: each.step for trial, each in zip(trials, confirmed, strict=True) if each.step.verdict
         }
         publish_verdicts(loaded, which_storage(storage), confirmed_steps, screen.notice)
     _show(confirmed, screen)
     return True
+
+
+def _write(file: Path, step: Step, screen: Screen) -> None:
+    """Writes a step with its verdict, unless the file has a verdict of more seeds: one seed may be a lucky one."""
+    old = None
+    if file.is_file():
+        with suppress(DrillError):  # it is no step, and is replaced as asked
+            old = load_step(file).verdict
+    if old is not None and _says_more(old, step.verdict):
+        screen.notice(f"{file} keeps its verdict of {old.seeds} seeds; the new runs are kept in {FILE}")
+        return
+    save_step(file, step)
+    screen.result(f"written to {file}")
+
+
+def _says_more(old: Verdict | None, new: Verdict | None) -> bool:
+    """Whether a verdict of the same recipe has more seeds than a new one."""
+    return old is not None and new is not None and old.recipe == new.recipe and old.seeds > new.seeds
 
 
 def _show(confirmed: Sequence[Confirmed], screen: Screen) -> None:

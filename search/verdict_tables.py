@@ -13,6 +13,7 @@ from drill_models.count import count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from search.confirm import Confirmed
+from search.forecast import log_error
 from search.tables import new_table, percent
 from search.verdict import Comparison
 
@@ -74,7 +75,9 @@ def comparison_line(first: Step, second: Step, found: Comparison) -> str:
 
 def replay_claims(confirmed: Sequence[Confirmed]) -> list[str]:
     """Of each hand step, whether what it reported holds."""
-    others = pooled([[max(run.accuracies) for run in each.runs] for each in confirmed if not each.diverged])
+    # Steps of one recipe share their runs.
+    groups = {each.step.digest: each.runs for each in confirmed if not each.diverged}
+    spread = pooled([[max(run.accuracies) for run in runs] for runs in groups.values()])
     claims = []
     for each in confirmed:
         reported = _reported(each.step)
@@ -82,7 +85,7 @@ def replay_claims(confirmed: Sequence[Confirmed]) -> list[str]:
             claims.append("diverged")
         else:
             best = [max(run.accuracies) for run in each.runs]
-            claims.append("-" if reported is None else claim(reported, best, others))
+            claims.append("-" if reported is None else claim(reported, best, spread))
     return claims
 
 
@@ -110,15 +113,20 @@ def replay_table(confirmed: Sequence[Confirmed], claims: Sequence[str]) -> Table
 
 @dataclass(frozen=True)
 class Spread:
-    """How far replays of one step differ from seed to seed: standard deviation and degrees of freedom."""
+    """How far replays of one step differ from seed to seed.
+
+    Attributes:
+        std: Standard deviation of the error's logarithm, which is about the same for good steps and for weak ones.
+        freedom: Its degrees of freedom.
+    """
 
     std: float
     freedom: int
 
 
 def pooled(groups: Sequence[Sequence[float]]) -> Spread:
-    """The deviation within groups, over all that have two values or more."""
-    several = [group for group in groups if len(group) > 1]
+    """The deviation within groups of accuracies, over all that have two or more."""
+    several = [[log_error(accuracy) for accuracy in group] for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)
     squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
     return Spread(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
@@ -141,21 +149,23 @@ def _replay(each: Confirmed) -> list[str]:
     ]
 
 
-def claim(reported: float, best: Sequence[float], others: Spread) -> str:
+def claim(reported: float, best: Sequence[float], spread: Spread) -> str:
     """Whether a reported best epoch is what replays give, but for noise: within a 95 % prediction interval.
+
+    Three replays of one step say little of how far replays differ, so that is asked of all steps together.
 
     Args:
         reported: By the author.
         best: The best epoch of each replay.
-        others: The deviation to go by where there is one replay only.
+        spread: How far replays of a step differ.
     """
-    spread = pooled([best]) if len(best) > 1 else others
     if not spread.freedom:
         return "needs 2 seeds"
     margin = float(stdtrit(spread.freedom, 0.975)) * spread.std * math.sqrt(1 + 1 / len(best))
-    off = reported - statistics.mean(best)
-    if abs(off) <= margin:
+    errors = [log_error(accuracy) for accuracy in best]
+    if abs(log_error(reported) - statistics.mean(errors)) <= margin:
         return "holds"
+    off = reported - statistics.mean(best)
     return f"{100 * abs(off):.2f} points too {'high' if off > 0 else 'low'}"
 
 

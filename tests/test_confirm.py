@@ -66,6 +66,12 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
     assert _verdict(file).runs[:2] == verdict.runs
     assert FILE.read_bytes().count(b"\n") == 4
 
+    # Fewer seeds say less, and do not take the place of more.
+    code, _, error = run("confirm", str(file), "--seeds", "1", "--seed", "7", *QUICK)
+    assert code == 0
+    assert f"{file} keeps its verdict of 3 seeds" in error
+    assert len(_verdict(file).runs) == 3
+
     # Another recipe under the same name is trained.
     changed = load_step(file)
     training = changed.training.model_copy(update={"label_smoothing": 0.1})

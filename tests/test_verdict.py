@@ -1,5 +1,7 @@
 """Verdicts: figures from several seeds, and whether two steps differ by more than noise."""
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -106,20 +108,23 @@ def test_a_comparison_needs_the_same_seeds(seeds: tuple[int, ...]) -> None:
 
 
 def test_a_claim_is_judged_by_the_best_epochs_of_replays() -> None:
-    best = [0.993, 0.994, 0.995]
-    # Deviation 0.1 points; Student's t with two degrees of freedom: 4.303 * 0.1 * sqrt(4 / 3) = 0.497 points.
-    none = Spread(0.0, 0)
-    assert claim(0.9989, best, none) == "holds"
-    assert claim(0.9990, best, none) == "0.50 points too high"
-    assert claim(0.9890, best, none) == "0.50 points too low"
-    # One replay is judged by how much others differ, or not at all.
-    assert claim(0.9990, [0.994], none) == "needs 2 seeds"
-    assert claim(0.9990, [0.994], Spread(0.001, 2)) == "holds"
-    assert claim(0.9990, [0.994], Spread(0.0005, 2)) == "0.50 points too high"
+    best = [0.994, 0.994, 0.994]
+    # Student's t with 20 degrees of freedom: errors within a factor exp(2.086 * 0.1 * sqrt(4 / 3)) = 1.2723, so
+    # from 0.4716 to 0.7634 %.
+    spread = Spread(0.1, 20)
+    assert claim(0.99528, best, spread) == "holds"
+    assert claim(0.99529, best, spread) == "0.13 points too high"
+    assert claim(0.99237, best, spread) == "holds"
+    assert claim(0.99236, best, spread) == "0.16 points too low"
+    # With one replay the factor is exp(2.086 * 0.1 * sqrt(2)) = 1.3431: from 0.4467 to 0.8059 %.
+    assert claim(0.99553, [0.994], spread) == "holds"
+    assert claim(0.99554, [0.994], spread) == "0.15 points too high"
+    assert claim(0.9990, best, Spread(0.0, 0)) == "needs 2 seeds"
 
 
 def test_pooled_deviation() -> None:
-    found = pooled([[0.1, 0.3], [0.5], [0.2, 0.2, 0.2]])
+    # Errors of 0.1 and 0.1 e^0.2: their logarithms differ by 0.2, a variance of 0.02.
+    found = pooled([[0.9, 1 - 0.1 * math.exp(0.2)], [0.5], [0.8, 0.8, 0.8]])
     assert found.std == pytest.approx((0.02 / 3) ** 0.5)
     assert found.freedom == 3
     assert pooled([[0.1], []]) == Spread(0.0, 0)

@@ -57,11 +57,12 @@ def hand_rows(files: Sequence[Path]) -> list[list[str]]:
     """One a hand step: what it reported, beside its best epochs here."""
     known = [(step, step.verdict) for step in map(load_step, files) if step.verdict]
     tops = [[max(run.accuracies) for run in verdict.runs] for _, verdict in known]
-    others = pooled(tops)
+    # Steps of one recipe share their runs.
+    spread = pooled(list({step.digest: best for (step, _), best in zip(known, tops, strict=True)}.values()))
     rows = []
     for (step, verdict), best in zip(known, tops, strict=True):
         reported = step.result.reported.test_accuracy if step.result and step.result.reported else None
-        said = "-" if reported is None else claim(reported, best, others)
+        said = "-" if reported is None else claim(reported, best, spread)
         n_params, mean, deviation, _, _, lowest, seeds = figures(step, verdict)
         top = percent(statistics.mean(best))
         rows.append([step.name, n_params, percent(reported), top, mean, deviation, lowest, seeds, said])
