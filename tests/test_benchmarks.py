@@ -163,6 +163,7 @@ def test_what_recorded_curves_are_for(tmp_path: Path) -> None:
     assert "skeleton" in _run(tmp_path, "importance", "--curves", curves)
     assert "that is too few to compare" in _run(tmp_path, "rankers", code=2)
     assert "is no file of record_curves.py" in _run(tmp_path, "pruners", "--curves", out, code=2)
+    assert "there is nothing to replay" in _run(tmp_path, "pruners", "--curves", curves, "--replays", 0, code=2)
 
 
 def test_the_notebooks_network_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ random order nothing good needs to be there when the pruner begins, which is har
 order: share of epochs saved; in how many of the replays the best curve of the draw was stopped; how much worse
 the best that ran to its end was, in points of validation accuracy, on average and at most. Replays overlap:
 above the table stands how many different curves were the best of one. Every other curve is for tuning
-(`--part tune`), the rest for this table (`--part test`).
+(`--part tune`), the rest for this table (`--part test`). With `--drawn`, hand steps and starting points are left
+out: what a pruner does where nothing but the sampler's own draws sets the standard.
 """
 
 import argparse
@@ -184,6 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, default=Path(__file__).with_name("curves-3000.json"))
     parser.add_argument("--part", choices=["tune", "test", "all"], default="test")
+    parser.add_argument("--drawn", action="store_true", help="without hand steps and starting points")
     parser.add_argument("--orders", nargs="+", choices=["search", "random"], default=["search", "random"])
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--slacks", type=float, nargs="*", default=[], help="of further forecast pruners")
@@ -195,9 +197,14 @@ def main() -> int:
     with one_sentence():
         runs = read_curves(arguments.curves)
         chosen = {"tune": runs[::2], "test": runs[1::2], "all": runs}[arguments.part]
+        if arguments.drawn:
+            chosen = [run for run in chosen if run.baseline is None and not run.start]
+        if not chosen or arguments.replays < 1:
+            raise DrillError("there is nothing to replay")
         epochs = max(len(run.records) for run in chosen)
+        kind = "drawn curves" if arguments.drawn else "curves"
         print(
-            f"{arguments.part}: {len(chosen)} curves, {arguments.replays} replays of {round(SHARE * len(chosen))}"
+            f"{arguments.part}: {len(chosen)} {kind}, {arguments.replays} replays of {round(SHARE * len(chosen))}"
         )
         rng = random.Random(arguments.seed)
         bests = {max(run.value for run in draw(chosen, rng, "random")) for _ in range(arguments.replays)}
@@ -215,7 +222,10 @@ def main() -> int:
                 rows.append(one)
                 regret = f"{100 * one['regret']:.4f} ({100 * one['most_regret']:.3f})"
                 print(f"{name:34} {one['saved']:6.1%} {one['lost']:14.1%}  {regret}", flush=True)
-        write_json(arguments.out, {"part": arguments.part, "curves": len(chosen), "rows": rows, **versions()})
+        write_json(
+            arguments.out,
+            {"part": arguments.part, "drawn": arguments.drawn, "curves": len(chosen), "rows": rows, **versions()},
+        )
     return 0
 
 
