@@ -153,11 +153,11 @@ class _Sitting:
 
     def say_that_it_waits(self) -> None:
         """Says once that others train the last trials."""
-        if not self._said:
+        running = 0 if self._said else tally(self._job.study).running
+        if running:
             self._said = True
-            counts = tally(self._job.study)
-            others = "trial that another process trains" if counts.running == 1 else "trials that others train"
-            self._job.say(f"waiting for {counts.running} {others}")
+            others = "trial that another process trains" if running == 1 else "trials that others train"
+            self._job.say(f"waiting for {running} {others}")
 
     def start_one(self) -> bool:
         """Asks for a trial and submits it, if one is missing; says whether it was.

@@ -79,11 +79,13 @@ def shown(url: URL) -> str:
 
 
 def _secrets(url: URL) -> list[str]:
+    """What must not be repeated, the longest first; `1` of an unknown option is no secret."""
     found = [str(url.password)] if url.password else []
     for key, value in url.query.items():
         if key not in _SHOWN:
-            found += [value] if isinstance(value, str) else list(value)
-    return sorted(filter(None, found), key=len, reverse=True)
+            values = (value,) if isinstance(value, str) else value
+            found += [each for each in values if len(each) > 3]
+    return sorted(found, key=len, reverse=True)
 
 
 def reach(url: URL) -> bool:
