@@ -1,7 +1,5 @@
 """Interrupted trials: they end as failed, and their points are queued again."""
 
-from contextlib import suppress
-
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
@@ -28,13 +26,15 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     The new trial is queued before the old one ends, so that nothing is lost if the process dies between. One that
     its process ended in this moment, though it was taken for dead, stays as it is, and its point is not kept.
     """
-    with suppress(UpdateFinishedTrialError):
+    try:
         study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
         _queue_again(study, trial)
-        try:
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        except UpdateFinishedTrialError:
-            end_doubles(study)
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        end_doubles(study)
+        ended = study.get_trials(deepcopy=False)[trial.number]
+        if is_interrupted(ended):
+            _queue_again(study, ended)  # another process ended it, perhaps before it saw the whole point
 
 
 def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -127,6 +127,20 @@ def test_a_trial_that_ends_while_it_is_taken_for_dead_counts_once(monkeypatch: p
     assert tally(study).waiting == 0
 
 
+def test_a_point_that_another_process_ended_while_it_was_drawn_is_kept() -> None:
+    study = small_job(trials=1).study
+    trial = study.ask(dict(SPACE.distributions))
+    seen = study.get_trials()[0]  # by another process, which takes it for a dead one's
+    trial.set_user_attr(attrs.N_PARAMS, 1000)
+    requeue.requeue(study, seen)
+    assert tally(study).waiting == 0
+    for _ in range(2):
+        requeue.requeue(study, study.get_trials()[0])  # its own process finds it ended
+        counts = tally(study)
+        assert (counts.waiting, counts.interrupted, counts.trained) == (1, 1, 0)
+    assert point_of(study.get_trials()[1]) == trial.params
+
+
 def test_a_queued_point_is_kept_when_its_process_dies_while_it_asks() -> None:
     study = small_job(trials=1).study
     study.enqueue_trial({"c1": 8, "c2": 9})
