@@ -177,8 +177,10 @@ class _Sitting:
                 trial = self._ask()
         except (LockLost, UpdateFinishedTrialError):
             # Somebody else may have taken the same place, or this trial for a dead process's: it is given back.
+            # In a turn, lest another process queues its point at the same moment.
             if trial is not None:
-                requeue(self._job.study, _frozen(self._job.study, trial.number))
+                with suppress(LockLost), self._job.peers.turn():
+                    requeue(self._job.study, _frozen(self._job.study, trial.number))
             return True
         with suppress(UpdateFinishedTrialError):
             self._begin(trial)

@@ -199,7 +199,7 @@ def check(url: str, total: int) -> list[str]:
     if lost := [n for n, t in interrupted.items() if attrs.N_PARAMS in t.user_attrs and n not in retried]:
         wrong.append(f"interrupted and not queued again: {lost}")
     for number in retried:
-        (retry,) = (t for t in trials if t.user_attrs.get(attrs.RETRY_OF) == number)
+        retry = next(t for t in trials if t.user_attrs.get(attrs.RETRY_OF) == number)
         if retry.params != point_of(trials[number]):  # queued ones may have been given back half asked for
             wrong.append(f"trial {retry.number} is another point than {number}, which it is to be again")
     hand = Counter(t.user_attrs[attrs.BASELINE] for t in trials if attrs.BASELINE in t.user_attrs)
