@@ -1,7 +1,6 @@
 """`drill-search confirm` and `drill-search baselines` as a person meets them: a line a run, then tables."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from search.config import TrainingOptions
 from search.confirm import Confirmed, Watcher, confirm
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns
 from search.documents import confirmed_document, replay_document
-from search.export import step_file, step_six
+from search.export import step_file, step_six, verdict_in
 from search.history import best, ranked
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
@@ -131,10 +130,7 @@ def confirm_trials(
 
 def _write(file: Path, step: Step, screen: Screen) -> None:
     """Writes a step with its verdict, unless the file has a verdict of more seeds: one seed may be a lucky one."""
-    old = None
-    if file.is_file():
-        with suppress(DrillError):  # it is no step, and is replaced as asked
-            old = load_step(file).verdict
+    old = verdict_in(file)
     if old is not None and _says_more(old, step.verdict):
         screen.notice(f"{file} keeps its verdict of {old.seeds} seeds; the new runs are kept in {FILE}")
         return

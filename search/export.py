@@ -1,6 +1,7 @@
 """Step 6: the best trial of a study as a step file."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from drill_models.count import count
 from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError, StudyError
-from drill_models.result import EpochRecord, Result
+from drill_models.result import EpochRecord, Result, Verdict
 from drill_models.run import recorded_run, with_verdict
 from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
@@ -154,14 +155,16 @@ def _within(points: Sequence[FrozenTrial], limit: int) -> FrozenTrial:
     return fitting[-1]
 
 
+def verdict_in(path: Path) -> Verdict | None:
+    """The verdict of a step file that is about to be replaced; None where it is no step, or is not there."""
+    with suppress(DrillError):
+        return load_step(path).verdict if path.is_file() else None
+    return None
+
+
 def _with_older_verdict(step: Step, path: Path) -> Step:
     """The step, with the verdict that its file has of the same recipe, if the study has none."""
-    if step.verdict is not None or not path.is_file():
-        return step
-    try:
-        verdict = load_step(path).verdict
-    except DrillError:
-        return step  # it is no step, and is replaced as asked
+    verdict = verdict_in(path) if step.verdict is None else None
     if verdict is None or verdict.recipe != step.digest:
         return step
     return with_verdict(step, verdict)
