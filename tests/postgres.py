@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 
@@ -57,14 +57,21 @@ def running(folder: Path) -> Iterator[Postgres]:
         server.stop()
 
 
-def ended_trials(url: str) -> int:
-    """How many trials have ended; -1 while the server is gone, or there are no tables."""
+@contextmanager
+def open_engine(url: str) -> Iterator[Engine]:
+    """Connections to a database, which are closed in the end."""
     engine = create_engine(url)
     try:
-        with engine.connect() as connection:
-            words = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def ended_trials(url: str) -> int:
+    """How many trials have ended; -1 while the server is gone, or there are no tables."""
+    words = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+    try:
+        with open_engine(url) as engine, engine.connect() as connection:
             return int(connection.execute(text(words)).scalar_one())
     except DBAPIError:
         return -1
-    finally:
-        engine.dispose()

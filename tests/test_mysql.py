@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not URL, reason="DRILL_TEST_MYSQL names no datab
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A database that is empty, before and after."""
+    """A database that is empty, before and after; one that holds anything is left alone."""
     address = make_url(URL)
     server = create_engine(address.set(database=""))
 
@@ -39,6 +39,11 @@ def url() -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE IF EXISTS `{address.database}`"))
             connection.execute(text(f"CREATE DATABASE `{address.database}`"))
 
+    with server.connect() as connection:
+        words = text("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = :name")
+        assert not connection.execute(words, {"name": address.database}).scalar_one(), (
+            "DRILL_TEST_MYSQL is not empty"
+        )
     empty()
     yield URL
     empty()

@@ -20,7 +20,7 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, _cached_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drill_models.data import ResidentData
@@ -37,7 +37,7 @@ from search.studies import delete_study
 from search.study import open_study, settings_of
 from spaces.skeletons import load_skeletons
 from tests.jobs import BUDGET, Log, run_here, small_job
-from tests.postgres import Postgres
+from tests.postgres import Postgres, open_engine
 from tests.postgres import running as running_server
 from tests.programs import ROOT, running
 
@@ -49,15 +49,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A server that is not to be stopped."""
     with running_server(tmp_path_factory.mktemp("servers") / "postgres") as server:
         yield server
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[Engine]:
-    engine = create_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -179,7 +170,7 @@ def _wait_for_a_curve(url: str, process: "subprocess.Popen[str]") -> None:
         f"WHERE state = 'RUNNING' AND a.key = '{attrs.CURVE}'"
     )
     deadline = time.monotonic() + 120
-    with _engine(url) as engine:
+    with open_engine(url) as engine:
         while time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
             with suppress(ProgrammingError), engine.connect() as connection:  # there are no tables at first
@@ -191,7 +182,7 @@ def _wait_for_a_curve(url: str, process: "subprocess.Popen[str]") -> None:
 def _wait_until(url: str, processes: "list[subprocess.Popen[str]]", complete: int) -> None:
     """Until a trial beyond so many complete ones runs."""
     deadline = time.monotonic() + 120
-    with _engine(url) as engine:
+    with open_engine(url) as engine:
         while time.monotonic() < deadline:
             for process in processes:
                 assert process.poll() is None, process.communicate()
@@ -285,7 +276,7 @@ def test_a_process_that_is_held_loses_its_locks(server: Postgres, monkeypatch: p
 
 
 def _cut_everybody_off(server: Postgres) -> None:
-    with _engine(server.url) as engine, engine.connect() as connection:
+    with open_engine(server.url) as engine, engine.connect() as connection:
         connection.execute(
             text(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
