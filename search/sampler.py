@@ -26,7 +26,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.names import SamplerName
-from search.window import WindowSampler
+from search.window import WindowSampler, all_trials
 from search.wrapper import SamplerWrapper
 
 Params = dict[str, Any]
@@ -145,7 +145,7 @@ class BudgetSampler(SamplerWrapper):
 
         A good network is good at other sizes, too; a drawn one seldom is.
         """
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [trial for trial in all_trials(study) if trial.state == TrialState.COMPLETE]
         best_first = sorted(complete, key=lambda other: (-other.values[0], other.number))
         too_large = (other.params for other in best_first if not budgeted.fits(other.params))
         parents = list(islice(too_large, PARENTS))
@@ -159,7 +159,7 @@ class BudgetSampler(SamplerWrapper):
     def _present(self, study: Study) -> set[Hashable]:
         """Identities of the points that a study has; each is worked out once."""
         space = self._space.distributions.keys()
-        for trial in study.get_trials(deepcopy=False):
+        for trial in all_trials(study):
             if trial._trial_id not in self._seen and space <= trial.params.keys():
                 self._seen.add(trial._trial_id)
                 self._identities.add(self._space.identity(trial.params))

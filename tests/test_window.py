@@ -97,3 +97,14 @@ def test_a_good_region_is_not_forgotten(best: int, near: bool) -> None:
         study.add_trial(optuna.create_trial(value=float(x >= 0.7), params={"x": x}, distributions=X))
     drawn = [study.ask(dict(X)).params["x"] for _ in range(20)]
     assert (sum(0.65 < x < 0.85 for x in drawn) > 15) == near
+
+
+def test_the_window_is_of_the_moment_in_which_a_trial_is_asked_for() -> None:
+    """Trials that end between two proposals are seen by the next one."""
+    eyes = Eyes()
+    study = _study([[i / 10] for i in range(6)], WindowSampler(eyes, most=3, best=1))
+    study.ask(dict(X))
+    assert eyes.seen == [4, 5, 6]
+    study.add_trial(optuna.create_trial(value=0.99, params={"x": 0.5}, distributions=X))
+    study.ask(dict(X))
+    assert eyes.seen == [5, 6, 7, 8]

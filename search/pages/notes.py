@@ -1,11 +1,13 @@
 """Notes of a study and its trials, as Markdown: what optuna-dashboard shows beside the numbers."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count as numbers
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._note import get_note_from_system_attrs, note_ver_key, save_note_with_version
+from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 
 from drill_models.count import Count, count
 from drill_models.result import Verdict
@@ -32,16 +34,41 @@ from spaces.drill import DrillSpace
 def put_notes(study: optuna.Study, notes: Sequence[tuple[FrozenTrial | None, str]]) -> None:
     """Writes notes of trials, and of the study where there is no trial, unless they say this already.
 
-    `optuna_dashboard.save_note` takes no finished trial and reads the whole study for each note; so what it calls
-    is called here, and nowhere else.
+    `optuna_dashboard.save_note` takes no finished trial, and reads all notes of the study for each that it writes,
+    which takes hours with 10,000 trials; so its parts are put together here, and nowhere else.
     """
     storage, study_id = study._storage, study._study_id
     present = storage.get_study_system_attrs(study_id)
     for trial, text in notes:
         trial_id = None if trial is None else trial._trial_id
-        if get_note_from_system_attrs(present, trial_id)["body"] != text:
-            version = present.get(note_ver_key(trial_id), 0) + 1
-            save_note_with_version(storage, study_id, trial_id, version, text)
+        old = dict(_pieces(present, trial_id))
+        if "".join(old.values()) == text and note_ver_key(trial_id) in present:
+            continue
+        new = split_body(text, trial_id)
+        # The version comes last: without it there is no note.
+        version = {note_ver_key(trial_id): present.get(note_ver_key(trial_id), 0) + 1}
+        for key, value in {**dict.fromkeys(old, ""), **new, **version}.items():
+            storage.set_study_system_attr(study_id, key, value)
+
+
+def without_note(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that have no note yet. Another trial's does not count: a copied study keeps those of its origin."""
+    present = study._storage.get_study_system_attrs(study._study_id)
+
+    def has_note(trial: FrozenTrial) -> bool:
+        first = next(_pieces(present, trial._trial_id), ("", ""))[1].partition("\n")[0]
+        return note_ver_key(trial._trial_id) in present and first == f"# {_title(trial)}"
+
+    return [trial for trial in trials if not has_note(trial)]
+
+
+def _pieces(present: Mapping[str, Any], trial_id: int | None) -> Iterator[tuple[str, str]]:
+    """The parts of a note, in their order, under their names in the study's attributes."""
+    keys = (f"{note_str_key_prefix(trial_id)}{i}" for i in numbers())
+    for key in keys:
+        if key not in present:
+            return
+        yield key, present[key]
 
 
 def study_note(study: optuna.Study) -> str:
@@ -88,9 +115,7 @@ def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand:
         space: What its point means.
         hand: Published steps by name.
     """
-    name = name_of(trial)
-    title = f"trial {trial.number}" + (f": {name}" if name else "")
-    point = point_of(trial)
+    title, point = _title(trial), point_of(trial)
     if not space.distributions.keys() <= point.keys():
         return f"# {title}\n\nInterrupted while it was being proposed: it never had a network.\n"
     model = space.model(point)
@@ -103,6 +128,11 @@ def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand:
         lines += _page(hand[trial.user_attrs[attrs.BASELINE]])
     lines.append(layers_markdown(counted))
     return "\n\n".join(lines) + "\n"
+
+
+def _title(trial: FrozenTrial) -> str:
+    name = name_of(trial)
+    return f"trial {trial.number}" + (f": {name}" if name else "")
 
 
 def _outcome(trial: FrozenTrial) -> str:

@@ -1,7 +1,7 @@
 """Keeps what optuna-dashboard shows of a study up to date: files of trials, notes, figures."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import optuna
@@ -15,7 +15,7 @@ from drill_models.step import Step
 from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
 from search.export import trial_yaml
-from search.pages.notes import put_notes, study_note, trial_note
+from search.pages.notes import put_notes, study_note, trial_note, without_note
 from search.study import read_settings, read_space
 
 SHARE = 0.01
@@ -71,35 +71,39 @@ class Publisher:
                 self._say(f"files of trials are not kept: {self._artifacts.folder}: {error.strerror}")
             self._failed = True
 
-    def refresh(self, *, now: bool = False) -> None:
-        """Writes the notes that are missing, the study's note and the figures; unless `now`, not too often."""
+    def refresh(self, *, now: bool = False, again: Collection[int] = ()) -> None:
+        """Writes the notes that are missing, the study's note and the figures.
+
+        Args:
+            now: Else not too often.
+            again: Numbers of trials of which there is something new, so that their notes are written anew.
+        """
         started = time.monotonic()
         if not now and started < self._next:
             return
         with self._unless_another("notes") as mine:
             if mine:
-                self._write()
+                self._write(again)
         ended = time.monotonic()
         self._next = ended + (ended - started) / SHARE
 
-    def _write(self) -> None:
+    def _write(self, again: Collection[int]) -> None:
         from search.pages.figures import FIGURES
 
-        new = [
-            trial
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and trial.number not in self._noted
-        ]
+        finished = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        unseen = [trial for trial in finished if trial.number not in self._noted]
+        due = {*again, *(trial.number for trial in without_note(self._study, unseen))}
+        new = [trial for trial in finished if trial.number in due]
         notes = [(trial, trial_note(self._study, trial, self._space, self._hand)) for trial in new]
         put_notes(self._study, [(None, study_note(self._study)), *notes])
-        self._noted |= {trial.number for trial in new}
+        self._noted |= {trial.number for trial in finished}
         for name, draw in FIGURES.items():
             save_plotly_graph_object(self._study, draw(self._study), graph_object_id=name)
 
 
-def publish(study: optuna.Study, url: URL) -> None:
-    """Writes all notes and figures of a study as it is now."""
-    Publisher(study, url, lambda line: None).refresh(now=True)
+def publish(study: optuna.Study, url: URL, again: Collection[int] = ()) -> None:
+    """Writes the notes and figures of a study as it is now; `again` as of `Publisher.refresh`."""
+    Publisher(study, url, lambda line: None).refresh(now=True, again=again)
 
 
 def publish_verdicts(study: optuna.Study, url: URL, steps: Mapping[int, Step], say: Callable[[str], None]) -> None:
@@ -119,4 +123,4 @@ def publish_verdicts(study: optuna.Study, url: URL, steps: Mapping[int, Step], s
                 artifacts.keep(study, name, content)
     except OSError as error:
         say(f"verdicts are not among the study's files: {artifacts.folder}: {error.strerror}")
-    publish(study, url)
+    publish(study, url, again=steps.keys())
