@@ -45,18 +45,24 @@ class Rerun:
     value: float | None
 
 
-def next_finalists(study: optuna.Study, top: int, seeds: int) -> list[FrozenTrial]:
+def next_finalists(study: optuna.Study, top: int, seeds: int, trained: int = 0) -> list[FrozenTrial]:
     """The trials to train again now: the best by their own run, which are so many; none where that was done.
 
     Where every size is sought, those of the front, and then those that come onto it because others lost what was
-    luck, until all of it has several seeds, or so many trials have.
+    luck, until all of it has several seeds, or so many trials were trained.
+
+    Args:
+        study: Of the trials.
+        top: So many at most.
+        seeds: How many other seeds each.
+        trained: How many were trained again in this round so far.
     """
     done = {trial.number for trial in evaluated(study, seeds)}
     if not has_two_values(study):
         best = sorted(feasible(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
         return [trial for trial in best if trial.number not in done]
     waiting = [trial for trial in front_so_far(study) if trial.number not in done]
-    return sorted(waiting, key=accuracy_of, reverse=True)[: max(0, top - len(done))]
+    return sorted(waiting, key=accuracy_of, reverse=True)[: max(0, top - trained)]
 
 
 def evaluated(study: optuna.Study, seeds: int) -> list[FrozenTrial]:

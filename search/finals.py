@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 from search.config import SearchConfig
 from search.finalists import default_finalists, evaluated, next_finalists, train_again
 from search.frontier import smallest_that_holds
-from search.history import keep_finalists
+from search.history import finals_are_over, keep_finalists
 from search.opened import Display, Opened
 from search.workers import Executor
 
@@ -38,14 +38,18 @@ class Finals:
     should_stop: Callable[[], bool]
 
     def best(self) -> None:
-        """Trains the best again.
+        """Trains the best again, unless that was done and no trial has become complete since.
 
         Raises:
             DrillError: A run failed.
             Interrupted: `should_stop` said yes.
         """
         study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
-        while chosen := next_finalists(study, top, seeds):
+        if finals_are_over(study, top, seeds):
+            return
+        trained = 0
+        while chosen := next_finalists(study, top, seeds, trained):
+            trained += len(chosen)
             self.display.finals(chosen, seeds)
             for rerun in train_again(
                 study,
@@ -58,7 +62,7 @@ class Finals:
             ):
                 self.display.rerun(rerun)
         if top:
-            keep_finalists(study, evaluated(study, seeds))
+            keep_finalists(study, evaluated(study, seeds), top, seeds)
 
     def smallest(self) -> FrozenTrial | None:
         """Looks for the smallest network that holds the target.

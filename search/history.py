@@ -152,10 +152,25 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(trials, key=place)
 
 
-def keep_finalists(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Keeps which trials were trained with other seeds, once all of them were."""
+def keep_finalists(study: optuna.Study, trials: Sequence[FrozenTrial], top: int = 0, seeds: int = 0) -> None:
+    """Keeps which trials were trained with other seeds, once all of them were.
+
+    Args:
+        study: Of the trials.
+        trials: All that were trained with so many other seeds, ever.
+        top: How many were asked for.
+        seeds: Other seeds of each.
+    """
     complete = len(complete_trials(study))
-    study.set_user_attr(attrs.FINALS, {"trials": [trial.number for trial in trials], "complete": complete})
+    numbers = [trial.number for trial in trials]
+    study.set_user_attr(attrs.FINALS, {"trials": numbers, "complete": complete, "top": top, "seeds": seeds})
+
+
+def finals_are_over(study: optuna.Study, top: int, seeds: int) -> bool:
+    """Whether so many trials were trained again, and no further one has become complete since."""
+    kept = study.user_attrs.get(attrs.FINALS, {})
+    over = kept.get("complete") == len(complete_trials(study))
+    return over and kept.get("top", 0) >= top and kept.get("seeds", 0) >= seeds
 
 
 def finalists_of(study: optuna.Study) -> frozenset[int]:
@@ -183,10 +198,18 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials that no other beats in accuracy with as few parameters; fewest parameters first.
 
     By the mean over seeds where a trial was trained with several. Where a whole round of finals was trained in a
-    search for every size, they alone are looked at: each had more than one run's luck.
+    search for every size, others may have been one run's luck and are left out; but those that are smaller than all
+    finalists stay, by their own run.
     """
     last = finalists_of(study) if has_two_values(study) else frozenset()
-    return _front(study, [trial for trial in feasible(study) if not last or trial.number in last])
+    smallest = min(
+        (trial.user_attrs[attrs.N_PARAMS] for trial in feasible(study) if trial.number in last), default=0
+    )
+
+    def may_stand(trial: FrozenTrial) -> bool:
+        return not last or trial.number in last or trial.user_attrs[attrs.N_PARAMS] < smallest
+
+    return _front(study, [trial for trial in feasible(study) if may_stand(trial)])
 
 
 def front_so_far(study: optuna.Study) -> list[FrozenTrial]:

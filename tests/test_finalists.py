@@ -1,12 +1,15 @@
 """The best trials trained again with other seeds: what is kept, and who is best then."""
 
+from types import SimpleNamespace
+
 import optuna
 import pytest
 
-from drill_models.backend import Backend
+from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted
 from search import attrs
+from search.config import SearchConfig
 from search.finalists import (
     SEED_STEP,
     Rerun,
@@ -16,6 +19,7 @@ from search.finalists import (
     other_seeds,
     train_again,
 )
+from search.finals import Finals
 from search.history import (
     accuracy_of,
     curve,
@@ -27,8 +31,9 @@ from search.history import (
     reruns,
     standing_of,
 )
+from search.tasks import Began, Ended, Epoch, Event, Task
 from search.workers import InProcess
-from tests.jobs import Log, made_study, record, run_here, small_job
+from tests.jobs import BUDGET, Log, made_study, record, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
@@ -138,10 +143,73 @@ def test_a_front_is_trained_again_until_no_single_run_is_on_it() -> None:
         _reach(study, number, accuracy)
     # 1 and 3 had luck: those behind them come onto the front.
     assert [trial.number for trial in next_finalists(study, 9, 2)] == [4, 2]
-    assert [trial.number for trial in next_finalists(study, 3, 2)] == []
+    assert [trial.number for trial in next_finalists(study, 3, 2, trained=3)] == []
     for number in (2, 4):
         _reach(study, number, 0.97)
     assert next_finalists(study, 9, 2) == []
     keep_finalists(study, evaluated(study, 2))
     assert [trial.number for trial in front(study)] == [0, 1, 3]
     assert [trial.number for trial in ranked(study)][:2] == [3, 1]
+
+
+class Trained:
+    """An executor that trains nothing: each network reaches what its trial did."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study, self.numbers, self._events = study, list[int](), list[Event]()
+
+    @property
+    def free(self) -> int:
+        return 0 if self._events else 1
+
+    def submit(self, task: Task) -> None:
+        number = int(task.label.split(",")[0].removeprefix("trial "))
+        self.numbers.append(number)
+        found, where = accuracy_of(self._study.trials[number]), Environment(device="cpu", threads=1, torch="2")
+        self._events = [Began(task.key, where), Epoch(task.key, record(1, found)), Ended(task.key, "complete")]
+
+    def stop(self, key: int) -> None:
+        raise AssertionError
+
+    def events(self, timeout: float) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        pass
+
+
+class Quiet:
+    """A display that is not looked at."""
+
+    def finals(self, trials: object, seeds: int) -> None: ...
+    def rerun(self, rerun: object) -> None: ...
+    def notice(self, line: str) -> None: ...
+
+
+def _finals(study: optuna.Study, top: int) -> list[int]:
+    """Has the best trained again as a search does at its end; the numbers of the trials that were."""
+    executor = Trained(study)
+    config = SearchConfig(budget=BUDGET, skeletons=(), finalists=top, finalist_seeds=1, objective="pareto")
+    opened = SimpleNamespace(study=study, space=SPACE)
+    Finals(config, opened, executor, Quiet(), lambda: False).best()  # type: ignore[arg-type]
+    return executor.numbers
+
+
+def test_what_was_on_the_front_stays_on_it_where_not_all_are_trained_again() -> None:
+    study = made_study([(1000 * i, 0.98 + 0.001 * i) for i in range(1, 9)])
+    assert _finals(study, 3) == [7, 6, 5]
+    assert [trial.number for trial in front(study)] == list(range(8))
+    # The same again trains nothing; asked for more, it does.
+    assert _finals(study, 3) == []
+    assert _finals(study, 4) == [4, 3, 2, 1]
+
+
+def test_a_further_round_trains_what_came_onto_the_front() -> None:
+    study = made_study([(1000 * i, 0.98 + 0.001 * i) for i in range(1, 5)])
+    assert _finals(study, 2) == [3, 2]
+    for n_params, accuracy in ((900, 0.9855), (3500, 0.999)):
+        study.add_trials(made_study([(n_params, accuracy)]).trials)
+    assert _finals(study, 2) == [5, 4]
+    assert [trial.number for trial in front(study)] == [4, 5]
+    assert ranked(study)[0].number == 5
