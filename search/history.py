@@ -170,7 +170,7 @@ def finals_are_over(study: optuna.Study, top: int, seeds: int) -> bool:
     """Whether so many trials were trained again, and no further one has become complete since."""
     kept = study.user_attrs.get(attrs.FINALS, {})
     over = kept.get("complete") == len(complete_trials(study))
-    return over and kept.get("top", 0) >= top and kept.get("seeds", 0) >= seeds
+    return bool(over and kept.get("top", 0) >= top and kept.get("seeds", 0) >= seeds)
 
 
 def finalists_of(study: optuna.Study) -> frozenset[int]:
@@ -198,8 +198,8 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials that no other beats in accuracy with as few parameters; fewest parameters first.
 
     By the mean over seeds where a trial was trained with several. Where a whole round of finals was trained in a
-    search for every size, others may have been one run's luck and are left out; but those that are smaller than all
-    finalists stay, by their own run.
+    search for every size, others may have been one run's luck and are left out; but those that are smaller than
+    all finalists stay, by their own run.
     """
     last = finalists_of(study) if has_two_values(study) else frozenset()
     smallest = min(
