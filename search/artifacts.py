@@ -4,6 +4,7 @@ A finished trial takes no more files, so what belongs to one is kept before it e
 """
 
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
 
@@ -11,17 +12,25 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
-from search.storage import sqlite_file
+from search.storage import DEFAULT_STORAGE, sqlite_file
 
 STEP_FILE, CURVE_PICTURE, WEIGHTS = "step.yaml", "curve.png", "weights.safetensors"
 
 
 def artifact_folder(url: URL) -> Path:
-    """Where the files of a storage's trials lie: beside a SQLite file, else in ./studies."""
-    file = sqlite_file(url)
-    return (Path("studies") if file is None else file.parent) / "artifacts"
+    """Where the files of a storage's trials lie: beside a SQLite file, else in ./studies.
+
+    Each storage has a folder of its own, so that a study that is deleted takes no file of a copy elsewhere along.
+    """
+    file, usual = sqlite_file(url), Path(str(make_url(DEFAULT_STORAGE).database))
+    if file is not None:
+        return file.parent / ("artifacts" if file.name == usual.name else f"artifacts-{file.name}")
+    if url.get_backend_name() == "sqlite":
+        return usual.parent / "artifacts"  # in memory
+    place = [url.get_backend_name(), url.host or url.query.get("host"), url.port, url.database]
+    return usual.parent / f"artifacts-{blake2b(repr(place).encode(), digest_size=4).hexdigest()}"
 
 
 def artifact_ids(study: optuna.Study) -> set[str]:

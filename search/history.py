@@ -236,12 +236,15 @@ def name_of(trial: FrozenTrial) -> str:
 
 
 def baselines(study: optuna.Study) -> list[FrozenTrial]:
-    """The hand steps of a study, as they were queued, without interrupted attempts."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if attrs.BASELINE in trial.user_attrs and not is_interrupted(trial)
-    ]
+    """The hand steps of a study, as they were queued, without interrupted attempts; each once.
+
+    One over the budget is recorded twice where a server's answer was lost.
+    """
+    found: dict[str, FrozenTrial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if attrs.BASELINE in trial.user_attrs and not is_interrupted(trial):
+            found.setdefault(trial.user_attrs[attrs.BASELINE], trial)
+    return list(found.values())
 
 
 def pack_curve(records: Sequence[EpochRecord]) -> list[list[float]]:

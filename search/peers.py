@@ -184,13 +184,14 @@ class ServerPeers:
 
 
 def searched_now(url: URL, study: optuna.Study) -> bool:
-    """Whether processes on a server train trials of a study now; false of SQLite, whose owner has a lock."""
+    """Whether processes on a server train for a study now; false of SQLite, whose owner has a lock."""
     if url.get_backend_name() == "sqlite":
         return False
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    marks = _marks(running)
+    signs = [_sign(study.study_name, mark) for mark in _marks(running)]
+    # While the best are trained again, no trial runs.
     with closing(server_locks(url, connect_args(url), Patience(seconds=0))) as locks:
-        return bool(marks and locks.taken([_sign(study.study_name, mark) for mark in marks]))
+        return bool(locks.taken([*signs, f"{study.study_name}/finals"]))
 
 
 def _marks(trials: Sequence[FrozenTrial]) -> set[str]:
@@ -205,7 +206,7 @@ def _sign(study: str, mark: str) -> str:
 
 def _requeue(study: optuna.Study, dead: Sequence[FrozenTrial]) -> list[int]:
     for trial in dead:
-        requeue(study, trial)
+        requeue(study, trial, died=True)
     return [trial.number for trial in dead]
 
 

@@ -29,6 +29,8 @@ class ProcessPool:
         DrillError: There is not enough shared memory for the data.
     """
 
+    here = False
+
     def __init__(self, data: ResidentData, backend: Backend, workers: int) -> None:
         _share(data)
         threads = min(torch.get_num_threads(), threads_each(workers))

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from ray._private import ray_constants
+from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
@@ -146,6 +148,8 @@ class RayExecutor:
         cluster: Where.
     """
 
+    here = False
+
     def __init__(self, data: ResidentData, cluster: RayCluster) -> None:
         self._stored = ray.put(Stored.of(data))
         self._cluster = cluster
@@ -240,6 +244,15 @@ def _silence() -> None:
         worker.print_to_stdstream = lambda *words, **more: None
 
 
+def _keep_to_this_machine() -> None:
+    """Lets a cluster that this process starts listen on 127.0.0.1 alone: Ray asks nobody who they are.
+
+    It has no other option for that than the switch by which it leaves clusters out where it does not support them.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
 @contextmanager
 def connected(cluster: ClusterOptions, training: TrainingOptions) -> Iterator[RayCluster]:
     """Joins a cluster from one of its nodes, or starts one of this machine alone where there is none.
@@ -247,10 +260,13 @@ def connected(cluster: ClusterOptions, training: TrainingOptions) -> Iterator[Ra
     Raises:
         DrillError: Nothing answers, or it does not have what was asked for.
     """
-    _reach(cluster.address or os.environ.get("RAY_ADDRESS"))
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or None
+    _reach(address)
+    if canonicalize_bootstrap_address(address) is None:  # type: ignore[arg-type]
+        _keep_to_this_machine()
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises what it likes, Exception itself among it
         where = cluster.address or "RAY_ADDRESS, or on this machine"
         said = " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,5 +1,7 @@
 """Interrupted trials: they end as failed, and their points are queued again."""
 
+from copy import copy
+
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
@@ -16,17 +18,36 @@ _KEPT = (
     attrs.SEED,
     attrs.CRASHES,
     attrs.KILLS,
+    attrs.DEATHS,
 )
 """What a point's next trial takes over."""
 
+MAX_DEATHS = 5
+"""So many main processes may die in the first epoch of a network; then it is likely that they die of it."""
 
-def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+
+def requeue(study: optuna.Study, trial: FrozenTrial, *, died: bool = False) -> None:
     """Ends a running trial as interrupted, and queues its point once.
 
     The new trial is queued before the old one ends, so that nothing is lost if the process dies between. One that
     its process ended in this moment, though it was taken for dead, stays as it is, and its point is not kept.
+
+    Args:
+        study: Of the trial.
+        trial: It runs.
+        died: Whether its process died. One that trains in its main process may take that along, each time: the
+            point fails in the end.
     """
     try:
+        if died and attrs.BEGAN in trial.user_attrs and not trial.intermediate_values:
+            trial = copy(trial)
+            deaths = trial.user_attrs.get(attrs.DEATHS, 0) + 1
+            trial.user_attrs = {**trial.user_attrs, attrs.DEATHS: deaths}
+            if deaths >= MAX_DEATHS:
+                reason = f"{deaths} processes died in the first epoch of this network"
+                study._storage.set_trial_user_attr(trial._trial_id, attrs.REASON, reason)
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                return
         study._storage.set_trial_user_attr(trial._trial_id, attrs.INTERRUPTED, True)
         _queue_again(study, trial)
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -235,6 +235,8 @@ class _Sitting:
         match event:
             case Began(where=where):
                 running.where = where
+                if self._executor.here:
+                    running.trial.set_user_attr(attrs.BEGAN, True)
             case Epoch(record=record):
                 self._epoch(running, record)
             case Ended(outcome="complete", weights=weights):

@@ -121,7 +121,8 @@ def _search(
                 except Interrupted:
                     finished = False
         exported = _export(config, opened.study, held)
-        publisher.refresh(now=True)
+        if finished:  # else a person waits for the end; `dashboard` writes what is missing
+            publisher.refresh(now=True)
         smallest = config.hold_seeds is not None
         return Outcome(
             finished=finished,

@@ -1,5 +1,6 @@
 """Storage URLs: opening, locking, and errors in one sentence. Passwords are never shown."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -177,8 +178,14 @@ def connect_args(url: URL) -> dict[str, int | str]:
                 "tcp_user_timeout": 1000 * SILENCE,
             }
             if "options" not in url.query:
-                told = {"idle": pulse, "interval": pulse, "count": 2}
-                args["options"] = " ".join(f"-c tcp_keepalives_{key}={value}" for key, value in told.items())
+                told = {
+                    "tcp_keepalives_idle": pulse,
+                    "tcp_keepalives_interval": pulse,
+                    "tcp_keepalives_count": 2,
+                    # A process that is held in mid-transaction, as by Ctrl-Z, keeps rows locked that all need.
+                    "idle_in_transaction_session_timeout": 1000 * SILENCE,
+                }
+                args["options"] = " ".join(f"-c {key}={value}" for key, value in told.items())
             return args
         case "mysql" | "mariadb", "pymysql":
             return {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": ANSWER, "write_timeout": ANSWER}
@@ -216,6 +223,8 @@ def storage_errors(url: URL) -> Iterator[None]:
         if "Record does not exist" not in str(error):
             raise
         raise StudyError(f"the study is no longer in {shown(url)}: somebody deleted it") from error
+    except json.JSONDecodeError as error:
+        raise StudyError(f"the storage {shown(url)} is damaged: a value in it is no JSON ({error})") from error
     except RuntimeError as error:
         # Optuna, of a database made by another version of it.
         if "alembic" not in str(error) and "schema" not in str(error):

@@ -1,12 +1,16 @@
 """The studies of a storage: list, show, delete, copy."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from drill_models.errors import StudyError
 from drill_models.yaml_io import write_bytes
@@ -18,6 +22,9 @@ from search.plain import check_study_name
 from search.sittings import sittings
 from search.storage import closed_after, open_storage, shown, sole_owner, storage_errors
 from search.study import SETTINGS, StudySettings, load_study, read_settings
+
+COPYING = "copying"
+"""Attribute of a study that is being copied: whether something is still missing."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +105,18 @@ def delete_study(url: URL, name: str) -> None:
             used |= artifact_ids(optuna.load_study(study_name=other, storage=storage))
         optuna.delete_study(study_name=name, storage=storage)
         for one in mine - used:
-            (artifact_folder(url) / one).unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that cannot be written keeps files that belong to nobody
+                (artifact_folder(url) / one).unlink(missing_ok=True)
 
 
 def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
-    """Copies a study with its trials and their files, into another storage or under another name.
+    """Copies a study with its trials and their files, into another storage or under another name, or not at all.
 
     Raises:
         StudyError: There is no such study, or one of the new name, or its files cannot be written.
     """
+    from search.pages.publish import publish
+
     check_study_name("the copy's name", new_name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(url, create=False)
@@ -115,10 +125,33 @@ def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
     target = open_storage(to, create=True)
     with storage_errors(to):
         if new_name in optuna.get_all_study_names(target):
-            raise StudyError(f"there is a study {new_name} in {shown(to)} already")
+            if not optuna.load_study(study_name=new_name, storage=target).user_attrs.get(COPYING):
+                raise StudyError(f"there is a study {new_name} in {shown(to)} already")
+            optuna.delete_study(study_name=new_name, storage=target)  # what a copy that was killed has left
         # The files first: their names are random, so one that is there already is the same.
         _copy_files(artifact_ids(study), artifact_folder(url), artifact_folder(to))
-        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=target, to_study_name=new_name)
+        try:
+            copied = _copy(study, target, new_name)
+        except BaseException:
+            with suppress(SQLAlchemyError, StorageInternalError, KeyError):
+                optuna.delete_study(study_name=new_name, storage=target)
+            raise
+        publish(copied, to)
+
+
+def _copy(study: optuna.Study, storage: RDBStorage, name: str) -> optuna.Study:
+    """Copies a study; `optuna.copy_study` makes half a copy look whole, and takes notes along to other trials."""
+    copied = optuna.create_study(study_name=name, storage=storage, directions=study.directions)
+    copied.set_user_attr(COPYING, True)
+    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
+        if not key.startswith("dashboard:"):  # notes and figures, which are written anew
+            storage.set_study_system_attr(copied._study_id, key, value)
+    copied.add_trials(study.get_trials(deepcopy=False))
+    for key, value in sorted(study.user_attrs.items(), key=lambda item: item[0] == SETTINGS):
+        if key != COPYING:
+            copied.set_user_attr(key, value)
+    copied.set_user_attr(COPYING, False)
+    return copied
 
 
 def _copy_files(names: Collection[str], here: Path, there: Path) -> None:

@@ -1,5 +1,5 @@
 """Where training runs: in this process, or in worker processes. Another executor, on a cluster for
-example, has to offer the same five members.
+example, has to offer the same six members.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +16,9 @@ from search.tasks import Ended, Event, Task, Trainer, perform
 
 class Executor(Protocol):
     """Trains several tasks at a time. It knows no study: whoever drives it decides what the events mean."""
+
+    here: bool
+    """Whether tasks train in this process, which dies with them."""
 
     @property
     def free(self) -> int:
@@ -51,6 +54,8 @@ class InProcess:
         should_stop: Asked before each batch.
         trainer: What trains; tests give another.
     """
+
+    here = True
 
     def __init__(
         self,

@@ -154,7 +154,7 @@ def test_studies_are_listed_copied_and_deleted(run: Run) -> None:
     assert run("studies", "copy", NAME, "--to", "sqlite:///elsewhere/x.db")[0] == 0
     files = {path.name for path in Path("studies/artifacts").iterdir()}
     assert len(files) == 2 * 3  # step, curve, weights
-    assert {path.name for path in Path("elsewhere/artifacts").iterdir()} == files
+    assert {path.name for path in Path("elsewhere/artifacts-x.db").iterdir()} == files
     code, _, error = run("studies", "copy", NAME, "again")
     assert code == 2
     assert "there is a study again" in error

@@ -101,7 +101,7 @@ def _searched(folder: Path, site: Path, total: int, *words: str) -> "subprocess.
 
 
 def test_no_memory_for_one_network(tmp_path: Path) -> None:
-    """The trial fails with the reason, its worker is replaced, the others are trained."""
+    """The trial fails with the reason, the others are trained."""
     site = _with(tmp_path, "memory = bytearray(10**15) if seed == 2 else None")
     ended = _searched(tmp_path, site, 5)
     assert ended.returncode == 0, ended.stderr
@@ -251,6 +251,18 @@ def test_a_damaged_study_is_said_and_left_alone(searched: Path, damage: str) -> 
     assert "drill-search.db failed" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
     assert file.read_bytes() == content
+
+
+def test_a_damaged_value_is_said(searched: Path) -> None:
+    file = searched / "studies" / "drill-search.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE study_user_attributes SET value_json = '{' WHERE key = 'settings'")
+    for words in ([*SHORT, *PLAIN, "--trials", "4", "--workers", "1"], ["report", "--study", "x"], ["studies"]):
+        ended = ran(searched, *words)
+        assert ended.returncode == 2, ended.stdout
+        assert "Traceback" not in ended.stderr
+        assert "is damaged: a value in it is no JSON" in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
 
 
 CLOCK = r"""

@@ -158,6 +158,8 @@ class Trained:
     def __init__(self, study: optuna.Study) -> None:
         self._study, self.numbers, self._events = study, list[int](), list[Event]()
 
+    here = False
+
     @property
     def free(self) -> int:
         return 0 if self._events else 1

@@ -115,6 +115,8 @@ class Made:
         self._values = values
         self._events: list[Event] = []
 
+    here = False
+
     @property
     def free(self) -> int:
         return 0 if self._events else 1
@@ -162,6 +164,8 @@ class Curves:
         self._good, self._epochs = good, epochs
         self._running: dict[int, int] = {}
         self.together = 0
+
+    here = False
 
     @property
     def free(self) -> int:

@@ -11,10 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
-from drill_models.result import last_three_mean
+from drill_models.result import EpochRecord, last_three_mean
 from search import attrs, requeue
 from search.history import curve, is_interrupted, point_of, ranked, tally
 from search.peers import OnlyProcess
+from search.runner import Job
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
@@ -139,6 +140,53 @@ def test_a_point_that_another_process_ended_while_it_was_drawn_is_kept() -> None
         counts = tally(study)
         assert (counts.waiting, counts.interrupted, counts.trained) == (1, 1, 0)
     assert point_of(study.get_trials()[1]) == trial.params
+
+
+def _dies(job: Job, data: ResidentData, after: str) -> None:
+    """The search's process dies when that is said, and whatever ran stays as it is."""
+
+    class Killed(BaseException):
+        pass
+
+    class Dies(Log):
+        def epoch(self, number: int, record: EpochRecord) -> None:
+            if after == "epoch":
+                raise Killed
+
+    def stop() -> bool:
+        if after == "batch" and any(
+            attrs.BEGAN in t.user_attrs and not t.state.is_finished() for t in _trials(job)
+        ):
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        run_here(job, data, Dies(), stop)
+
+
+def _trials(job: Job) -> list[FrozenTrial]:
+    return job.study.get_trials(deepcopy=False)
+
+
+def test_a_network_of_which_processes_die_fails_in_the_end(few_digits: ResidentData) -> None:
+    job = small_job(trials=2)
+    for _ in range(requeue.MAX_DEATHS):
+        _dies(replace(job, peers=OnlyProcess()), few_digits, "batch")
+    assert run_here(replace(job, peers=OnlyProcess()), few_digits, Log(), never)
+    (failed,) = [t for t in _trials(job) if t.state == TrialState.FAIL and not is_interrupted(t)]
+    assert failed.user_attrs[attrs.REASON] == "5 processes died in the first epoch of this network"
+    counts = tally(job.study)
+    assert (counts.trained, counts.failed, counts.complete, counts.waiting) == (2, 1, 1, 0)
+    assert counts.interrupted == requeue.MAX_DEATHS - 1
+
+
+def test_a_network_that_gets_further_is_trained_however_often_its_process_dies(few_digits: ResidentData) -> None:
+    job = small_job(trials=1, epochs=2)
+    for _ in range(requeue.MAX_DEATHS + 1):
+        _dies(replace(job, peers=OnlyProcess()), few_digits, "epoch")
+    assert run_here(replace(job, peers=OnlyProcess()), few_digits, Log(), never)
+    counts = tally(job.study)
+    assert (counts.trained, counts.failed, counts.complete) == (1, 0, 1)
 
 
 def test_a_queued_point_is_kept_when_its_process_dies_while_it_asks() -> None:

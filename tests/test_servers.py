@@ -27,6 +27,7 @@ from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
 from search import attrs, peers
 from search import server_locks as server_locks_module
+from search import storage as storage_module
 from search.config import SearchConfig
 from search.history import tally
 from search.patience import METHODS, Patience
@@ -66,6 +67,10 @@ def _trials(url: str) -> list[FrozenTrial]:
         storage.engine.dispose()
 
 
+def _is_start(trial: FrozenTrial) -> bool:
+    return attrs.START in trial.user_attrs and attrs.INTERRUPTED not in trial.user_attrs
+
+
 def _check(url: str, total: int, interrupted: range) -> list[FrozenTrial]:
     """Exactly so many trained, hand steps once, nothing left running or queued, nothing trained twice at once."""
     trials = _trials(url)
@@ -90,7 +95,9 @@ def _check(url: str, total: int, interrupted: range) -> list[FrozenTrial]:
 @pytest.mark.slow
 def test_four_processes_share_a_total_though_one_is_killed(server: Postgres, tmp_path: Path) -> None:
     url, total = server.database("four"), 16
-    words = ("--storage", url, "--trials", str(total), "--baselines", "a-runs/2", "--finalists", "2", *SHORT)
+    # One hand step that is trained, and one over the budget, that is only recorded.
+    hand = ("--baselines", "b-cyclic/5", "--baselines", "a-runs/2")
+    words = ("--storage", url, "--trials", str(total), *hand, "--finalists", "2", *SHORT, "--budget", "7000")
     folders = [tmp_path / name for name in "abcd"]
     with ExitStack() as stack:
         processes = []
@@ -103,6 +110,9 @@ def test_four_processes_share_a_total_though_one_is_killed(server: Postgres, tmp
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0, 0], outputs
     trials = _check(url, total, range(2))
     assert len({t.user_attrs[attrs.OWNER] for t in trials if t.state == TrialState.COMPLETE}) > 1
+    assert {t.user_attrs.get(attrs.BASELINE) for t in trials if t.state == TrialState.COMPLETE} >= {"b-cyclic 5"}
+    starts = Counter(t.user_attrs[attrs.START] for t in trials if _is_start(t))
+    assert set(starts.values()) == {1}
     steps = {(folder / "studies" / "shared.yaml").read_text() for folder in (folders[0], folders[2], folders[3])}
     assert len(steps) == 1  # everyone exports the same best
 
@@ -273,6 +283,47 @@ def test_a_process_that_is_held_loses_its_locks(server: Postgres, monkeypatch: p
                 assert other.taken(["pinged", "held"]) == {"pinged", "held"}
             with pytest.raises(LockLost):
                 lost.__exit__(None, None, None)
+
+
+def test_a_process_that_is_held_in_mid_transaction_lets_the_others_go_on(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-Z while it creates a trial: the study's row is locked."""
+    monkeypatch.setattr(storage_module, "SILENCE", 1)
+    url = server.database("midway")
+    with _opened(url) as storage, _opened(url) as held:
+        study = optuna.create_study(storage=storage, study_name="midway")
+        session = held.scoped_session()
+        session.execute(text("SELECT * FROM studies FOR UPDATE"))
+        began = time.monotonic()
+        assert study.ask().number == 0
+        assert 0.3 < time.monotonic() - began < 20
+
+
+@pytest.mark.slow
+def test_a_process_that_is_held_gives_its_trials_to_another(server: Postgres, tmp_path: Path) -> None:
+    """Ctrl-Z for a minute, to whole processes."""
+    url, total = server.database("stopped"), 5
+    words = ("--storage", url, "--trials", str(total), "--no-starts", "--finalists", "0", *SHORT)
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    with running(folders[0], *words, "--baselines", "none") as held:
+        _wait_until(url, [held], complete=1)
+        held.send_signal(signal.SIGSTOP)
+        with running(folders[1], *words, "--baselines", "none") as other:
+            _, err = other.communicate(timeout=400)
+            assert other.returncode == 0, err
+        # The other one took its trial, or there was none in this moment.
+        trials = _trials(url)
+        assert all(t.state.is_finished() for t in trials)
+        held.send_signal(signal.SIGCONT)
+        _, err = held.communicate(timeout=200)
+        assert held.returncode == 0, err
+        assert "Traceback" not in err
+    trained = [t for t in _trials(url) if attrs.INTERRUPTED not in t.user_attrs]
+    assert len(trained) == total
+    assert all(t.state == TrialState.COMPLETE or attrs.CURVE in t.user_attrs for t in trained)
 
 
 def _cut_everybody_off(server: Postgres) -> None:
@@ -454,6 +505,13 @@ def test_a_study_that_is_searched_is_not_deleted(server: Postgres) -> None:
         with open_peers(parse(url), "kept", Patience(seconds=0)) as one:
             study.ask().set_user_attr(attrs.OWNER, one.mark)
             with pytest.raises(StudyError, match="a search works on study kept"):
+                delete_study(parse(url), "kept")
+        with open_peers(parse(url), "kept", Patience(seconds=0)) as one:
+            one.requeue_dead(study)  # nothing runs any more
+            with (
+                one.alone("finals", lambda: False, lambda: None),
+                pytest.raises(StudyError, match="a search works on study kept"),
+            ):
                 delete_study(parse(url), "kept")
         delete_study(parse(url), "kept")
         with pytest.raises(StudyError, match="somebody deleted it"), storage_errors(parse(url)):

@@ -147,14 +147,14 @@ def test_a_study_reaches_no_file_elsewhere(run: Run, tmp_path: Path) -> None:
 def test_a_copy_whose_files_cannot_be_written_is_none(run: Run, tmp_path: Path) -> None:
     assert run("--study", "one", *ONE)[0] == 0
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "artifacts").write_text("in the way")
+    (tmp_path / "there" / "artifacts-x.db").write_text("in the way")
     words = ("studies", "copy", "one", "--to", "sqlite:///there/x.db")
     code, _, error = run(*words)
     assert (code, error.count("\n")) == (2, 1)
-    (tmp_path / "there" / "artifacts").unlink()
+    (tmp_path / "there" / "artifacts-x.db").unlink()
     assert run(*words)[0] == 0
     names = {path.name for path in Path("studies/artifacts").iterdir()}
-    assert {path.name for path in (tmp_path / "there" / "artifacts").iterdir()} == names
+    assert {path.name for path in (tmp_path / "there" / "artifacts-x.db").iterdir()} == names
 
 
 def test_a_study_has_one_owner_under_all_names_of_its_file(tmp_path: Path) -> None:

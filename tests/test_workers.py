@@ -55,6 +55,8 @@ class SideBySide:
         self.most = 0
         self.stopped: list[int] = []
 
+    here = False
+
     @property
     def free(self) -> int:
         return self.workers - len(self.running)
