@@ -129,18 +129,22 @@ def confirm_trials(
 
 
 def _write(file: Path, step: Step, screen: Screen) -> None:
-    """Writes a step with its verdict, unless the file has a verdict of more seeds: one seed may be a lucky one."""
+    """Writes a step with its verdict, unless that of the file says more: no seeds are drawn until they are lucky."""
     old = verdict_in(file)
     if old is not None and _says_more(old, step.verdict):
-        screen.notice(f"{file} keeps its verdict of {old.seeds} seeds; the new runs are kept in {FILE}")
+        seeds = f"{old.seeds} {'seed' if old.seeds == 1 else 'seeds'}"
+        screen.notice(f"{file} keeps its verdict of {seeds}; the new runs are kept in {FILE}")
         return
     save_step(file, step)
     screen.result(f"written to {file}")
 
 
 def _says_more(old: Verdict | None, new: Verdict | None) -> bool:
-    """Whether a verdict of the same recipe has more seeds than a new one."""
-    return old is not None and new is not None and old.recipe == new.recipe and old.seeds > new.seeds
+    """Whether a verdict of the same recipe has more seeds than a new one, or as many other ones."""
+    if old is None or new is None or old.recipe != new.recipe:
+        return False
+    others = {run.seed for run in old.runs} != {run.seed for run in new.runs}
+    return old.seeds > new.seeds or (old.seeds == new.seeds and others)
 
 
 def _show(confirmed: Sequence[Confirmed], screen: Screen) -> None:

@@ -79,7 +79,11 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
     assert "changed since it was confirmed" in run("show", str(file))[1]
     code, text, _ = run("confirm", str(file), "--seeds", "1", *QUICK)
     assert "from earlier" not in text
-    assert _verdict(file).std is None
+    verdict = _verdict(file)
+    assert verdict.std is None
+    # Nor do as many other seeds: who tries them until they are lucky has chosen on the test set.
+    assert "keeps its verdict of 1 seed" in run("confirm", str(file), "--seeds", "1", "--seed", "5", *QUICK)[2]
+    assert _verdict(file) == verdict
 
 
 def test_mistakes_are_those_of_the_last_epoch(run: Run, file: Path) -> None:

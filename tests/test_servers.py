@@ -20,7 +20,7 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, _cached_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drill_models.data import ResidentData
@@ -33,7 +33,7 @@ from search.history import tally
 from search.patience import METHODS, Patience
 from search.peers import OnlyProcess, ServerPeers, open_peers
 from search.server_locks import LockLost, ServerLocks, server_locks
-from search.storage import closed_after, open_storage, parse, sole_owner, storage_errors
+from search.storage import closed_after, connect_args, open_storage, parse, sole_owner, storage_errors
 from search.studies import delete_study
 from search.study import open_study, settings_of
 from spaces.skeletons import load_skeletons
@@ -291,13 +291,17 @@ def test_a_process_that_is_held_in_mid_transaction_lets_the_others_go_on(
     """As by Ctrl-Z while it creates a trial: the study's row is locked."""
     monkeypatch.setattr(storage_module, "SILENCE", 1)
     url = server.database("midway")
-    with _opened(url) as storage, _opened(url) as held:
+    with _opened(url) as storage:
         study = optuna.create_study(storage=storage, study_name="midway")
-        session = held.scoped_session()
-        session.execute(text("SELECT * FROM studies FOR UPDATE"))
+        engine = create_engine(url, connect_args=connect_args(parse(url)))
+        held = engine.connect()
+        held.execute(text("SELECT * FROM studies FOR UPDATE"))
         began = time.monotonic()
         assert study.ask().number == 0
         assert 0.3 < time.monotonic() - began < 20
+        held.invalidate()
+        held.close()
+        engine.dispose()
 
 
 @pytest.mark.slow

@@ -233,13 +233,15 @@ def main() -> int:
                 there = [best for one in found if (best := one.by_proposals[arguments.trials - 1]) > 0]
                 several = "" if len(there) == len(found) else f" ({len(there)} of {len(found)})"
                 cells.append((mean_and_error(there) if there else "none") + several)
+                drift = [one.last_layers - one.first_layers for one in found]
+                of_drift = statistics.stdev(drift) / math.sqrt(len(drift)) if len(drift) > 1 else math.nan
                 wasted, first, last, seconds = (
                     statistics.mean(getattr(one, key) for one in found)
                     for key in ("wasted", "first_layers", "last_layers", "seconds")
                 )
                 print(
-                    f"{case:28} {'  '.join(cells)}  wasted {wasted:.0%}  layers {first:.1f} to {last:.1f}  "
-                    f"{1000 * seconds:.0f} ms",
+                    f"{case:28} {'  '.join(cells)}  wasted {wasted:.0%}  layers {first:.2f} to {last:.2f}, drift "
+                    f"{statistics.mean(drift):+.2f} +- {of_drift:.2f}  {1000 * seconds:.0f} ms",
                     flush=True,
                 )
         write_json(arguments.out, {"model": {"rank": rank, "r2": r2}, "rows": rows, **versions()})
