@@ -129,7 +129,7 @@ def confirm_trials(
 
 
 def _write(file: Path, step: Step, screen: Screen) -> None:
-    """Writes a step with its verdict, unless that of the file says more: no seeds are drawn until they are lucky."""
+    """Writes a step with its verdict, unless that of the file says more: no seeds are drawn until one is lucky."""
     old = verdict_in(file)
     if old is not None and _says_more(old, step.verdict):
         seeds = f"{old.seeds} {'seed' if old.seeds == 1 else 'seeds'}"

@@ -34,7 +34,7 @@ from drill_models.resolve import Resolved
 from drill_models.result import last_three_mean
 from drill_models.run import run
 from search import attrs
-from search.history import accuracy_of, curve, is_interrupted, point_of, recipe_of
+from search.history import accuracy_of, curve, is_interrupted, name_of, point_of, recipe_of
 from search.study import read_settings, read_space
 from tests.postgres import Postgres, ended_trials
 from tests.programs import command, environment, workers_of
@@ -69,9 +69,10 @@ class Soak:
 
     def keep_running(self, trials: int) -> None:
         """Starts each main process that does not run."""
-        words = ["--storage", self.url, "--study", STUDY, "--dataset", "mnist-5k", "--budget", "2000", "-q"]
+        words = ["--storage", self.url, "--study", STUDY, "--dataset", "mnist-5k", "--budget", "7000", "-q"]
         words += ["--epochs", str(self._epochs), "--workers", str(WORKERS), "--trials", str(trials)]
-        words += ["--finalists", "0", "--baselines", "a-runs/2", "--baselines", "e-codes/1"]
+        # One hand step that is trained, and one over the budget, that is only recorded.
+        words += ["--finalists", "0", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
         for i, process in enumerate(self._mains):
             if process is not None and process.poll() is not None:
                 self.ends[process.returncode] += 1
@@ -202,10 +203,9 @@ def check(url: str, total: int) -> list[str]:
         retry = next(t for t in trials if t.user_attrs.get(attrs.RETRY_OF) == number)
         if retry.params != point_of(trials[number]):  # queued ones may have been given back half asked for
             wrong.append(f"trial {retry.number} is another point than {number}, which it is to be again")
-    hand = Counter(t.user_attrs[attrs.BASELINE] for t in trials if attrs.BASELINE in t.user_attrs)
-    hand.subtract(t.user_attrs[attrs.BASELINE] for t in interrupted.values() if attrs.BASELINE in t.user_attrs)
-    if set(hand.values()) != {1}:
-        wrong.append(f"hand steps: {dict(hand)}")
+    first = Counter(name for t in trials if t.number not in interrupted and (name := name_of(t)))
+    if set(first.values()) != {1} or not {"b-cyclic 5", "a-runs 2"} <= first.keys():
+        wrong.append(f"hand steps and starting points: {dict(first)}")
     points = Counter(json.dumps(t.params, sort_keys=True) for t in trained)
     if repeated := sum(times - 1 for times in points.values()):
         wrong.append(f"{repeated} points were trained twice")

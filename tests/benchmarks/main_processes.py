@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 
 from drill_models.yaml_io import write_text
 from search import attrs
-from search.history import is_interrupted
+from search.history import is_interrupted, name_of
 from tests.postgres import Postgres, ended_trials
 from tests.programs import running
 
@@ -35,9 +35,9 @@ STUDY = "shared"
 def one_turn(server: Postgres, name: str, processes: int, trials: int, epochs: int) -> dict[str, Any]:
     """Runs one search with so many main processes; returns its figures."""
     url = server.database(name)
-    words = ["--storage", url, "--study", STUDY, "--dataset", "mnist-5k", "--budget", "1000", "-q"]
+    words = ["--storage", url, "--study", STUDY, "--dataset", "mnist-5k", "--budget", "7000", "-q"]
     words += ["--trials", str(trials), "--epochs", str(epochs), "--workers", "1", "--finalists", "0"]
-    words += ["--pruner", "none", "--baselines", "a-runs/2"]
+    words += ["--pruner", "none", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
     killed = False
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         mains = []
@@ -72,14 +72,14 @@ def checked(url: str, total: int) -> dict[str, Any]:
     interrupted = [t for t in trials if is_interrupted(t)]
     trained = [t for t in trials if t.state == TrialState.COMPLETE]
     points = Counter(str(sorted(t.params.items())) for t in trained)
-    hand = Counter(t.user_attrs.get(attrs.BASELINE) for t in trials if t not in interrupted)
+    first = Counter(name for t in trials if t not in interrupted and (name := name_of(t)))
     wrong = []
     if len(trained) != total:
         wrong.append(f"{len(trained)} trials instead of {total}")
     if max(points.values()) > 1:
         wrong.append("a point was trained twice")
-    if hand["a-runs 2"] != 1:
-        wrong.append("the hand step is not there once")
+    if set(first.values()) != {1} or not {"b-cyclic 5", "a-runs 2"} <= first.keys():
+        wrong.append(f"hand steps and starting points are not there once: {dict(first)}")
     if any(not t.state.is_finished() for t in trials):
         wrong.append("a trial is left over")
     if wrong:
