@@ -62,6 +62,7 @@ CASES: dict[str, SamplerName | None] = {
     "plain TPE, oversized pruned": None,
     "plain TPE, with constraint": None,
     "BudgetSampler(TPE)": "tpe",
+    "BudgetSampler(TPE, shown all trials)": "tpe",
     "BudgetSampler(random)": "random",
     "BudgetSampler(NSGA-II)": "nsga2",
     "BudgetSampler(CMA-ES)": "cmaes",
@@ -139,7 +140,8 @@ def run(case: str, model: Model, budget: Budget, trials: int, seed: int) -> Sear
     sampler: BaseSampler = TPESampler(seed=seed)
     if name is not None:
         budgeted = BudgetedSpace(space, budget)
-        sampler = BudgetSampler(base_sampler(name, seed), budgeted, max_draws=max_draws(name))
+        base = sampler if case.endswith("shown all trials)") else base_sampler(name, seed)
+        sampler = BudgetSampler(base, budgeted, max_draws=max_draws(name))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     noise = random.Random(seed)
     seen, real = 0.0, 0.0
