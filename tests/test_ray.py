@@ -66,7 +66,7 @@ def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
     with _cluster(tmp_path) as (address, cluster):
         # One hand step that is trained, and one over the budget, that is only recorded.
         words = ["--engine", "ray", "--address", address, "--trials", str(TOTAL), "--pruner", "none", *SHORT]
-        words += ["--epochs", "15" if TOTAL < 50 else "2", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
+        words += ["--epochs", "4" if TOTAL < 50 else "2", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
         with running(folder, *words, "--budget", "7000", "--study", "two") as process:
             wait_for_a_running_trial(folder, process, after=TOTAL // 3, at_once=2)
             assert cluster.stdin is not None
@@ -112,7 +112,7 @@ from drill_models.resolve import DataSource, resolve
 from drill_models.hand_steps import choose
 from search.config import ClusterOptions, TrainingOptions
 from search.ray_cluster import connected
-from search.tasks import Ended, Epoch, Task
+from search.tasks import Ended, Epoch, Lost, Task
 
 data = validation_data(resolve("mnist-5k", DataSource(folder=None, offline=True, say=print)))
 (step,) = choose(("b-cyclic/5",))
@@ -120,8 +120,11 @@ training = TrainingOptions(offline=True, device="cpu", workers=1)
 address = ClusterOptions(address=sys.argv[1])
 with connected(address, training) as cluster, cluster.executor(data, 1, bool) as executor:
     def wait_for(kind, key):
-        while not any(isinstance(event, kind) and event.key == key for event in executor.events(0.5)):
-            pass
+        while True:
+            for event in executor.events(0.5):
+                assert not isinstance(event, Lost), event
+                if isinstance(event, kind) and event.key == key:
+                    return
     executor.submit(Task(key=0, recipe=step.recipe, seed=0))
     wait_for(Epoch, 0)
     executor.stop(0)  # fourteen epochs before its end, on the cluster's only core
