@@ -2,13 +2,18 @@
 
 import importlib.util
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load, load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from drill_models.augment import augment_batch
 from drill_models.backend import Backend
@@ -18,7 +23,8 @@ from drill_models.data import Images, ResidentData, stratified_split
 from drill_models.device import using_threads
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
-from drill_models.step import Step
+from drill_models.networks import Network
+from drill_models.step import CosineSchedule, OneCycleSchedule, Recipe, Schedule, Step
 from drill_models.step_io import load_step
 from drill_models.train import train
 from drill_models.weights import unpacked
@@ -60,6 +66,77 @@ def _random_steps() -> list[Step]:
     return steps
 
 
+@dataclass
+class _Training:
+    """What a training run did, as PyTorch's optimisers saw it, and what came out.
+
+    Attributes:
+        settings: Before each step of the optimiser, those of its groups but the tensors: rate, momentum, decay.
+        shapes: Of what each group changes.
+        gradients: Length of the gradient of each tensor, before each step.
+        schedulers: Their states at the end, the schedules' own numbers among them.
+        weights: Of the network that is kept, with batch norm's statistics.
+        accuracies: After each epoch.
+    """
+
+    settings: list[list[dict[str, object]]] = field(default_factory=list)
+    shapes: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)
+    gradients: list[list[float]] = field(default_factory=list)
+    schedulers: list[dict[str, object]] = field(default_factory=list)
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    accuracies: list[float] = field(default_factory=list)
+
+    def look(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        """Writes down how an optimiser is about to step."""
+        groups = optimizer.param_groups
+        self.settings.append([{k: v for k, v in g.items() if k not in ("params", "fused")} for g in groups])
+        self.shapes.add(tuple(tuple(p.shape) for group in groups for p in group["params"]))
+        self.gradients.append([float(p.grad.norm()) for group in groups for p in group["params"]])
+
+
+@contextmanager
+def _watched() -> Iterator[_Training]:
+    """Writes down what a training run in this process does."""
+    seen, made = _Training(), []
+
+    class Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    hook = register_optimizer_step_pre_hook(seen.look)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.lr_scheduler, "ReduceLROnPlateau", Plateau)
+        try:
+            yield seen
+        finally:
+            hook.remove()
+    seen.schedulers += [scheduler.state_dict() for scheduler in made]
+
+
+def _same_training(step: Step, made: ModuleType, folder: str, data: ResidentData) -> None:
+    """Trains a step here and as the exported program does, and compares all that the two did."""
+
+    def keep(network: Network) -> None:
+        ours.weights = {name: value.clone() for name, value in network.module().state_dict().items()}
+
+    with using_threads(1):
+        with _watched() as ours:
+            records = train(step.recipe, data, seed=5, backend=Backend(engine="torch"), keep=keep)
+            ours.accuracies = [record.val_accuracy for record in records]
+        with _watched() as theirs:
+            net, theirs.accuracies = made.train(folder, 5)
+            theirs.weights = net.state_dict()
+    assert theirs.settings == ours.settings
+    assert theirs.shapes == ours.shapes
+    assert theirs.gradients == [pytest.approx(lengths, rel=1e-4, abs=1e-7) for lengths in ours.gradients]
+    assert theirs.schedulers == [pytest.approx(state, rel=1e-5) for state in ours.schedulers]
+    assert theirs.weights.keys() == ours.weights.keys()
+    for name, value in ours.weights.items():
+        torch.testing.assert_close(theirs.weights[name], value, rtol=1e-4, atol=1e-6)
+    assert theirs.accuracies == pytest.approx(ours.accuracies, abs=1e-6)  # ours are rounded
+
+
 def _write_idx(folder: Path, images: Images, name: str) -> None:
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
@@ -98,6 +175,22 @@ def test_the_python_file_trains_to_the_same_curve(
         _, theirs = _module(step, tmp_path).train(str(mnist_folder), 5)
     # Random numbers are the same; rounding in the augmentation is not, and some of these rates are high.
     assert theirs == pytest.approx(ours, abs=0.1)
+
+
+@pytest.mark.parametrize("schedule", [CosineSchedule(kind="cosine"), OneCycleSchedule(kind="onecycle")])
+def test_a_single_image_at_the_end_joins_the_batch_before_it(
+    schedule: Schedule, tmp_path: Path, small_recipe: Recipe, few_digits: ResidentData
+) -> None:
+    """As 3,334 of `mnist-5k` leave one where a batch has 101."""
+    training = small_recipe.training.model_copy(update={"batch_size": 101, "schedule": schedule})
+    update = {"dataset": "mnist-5k", "model": small_recipe.model, "training": training}
+    step = all_steps()[0].model_copy(update=update)
+    data = replace(few_digits, train=few_digits.train[torch.arange(203)])
+    made = _module(step, tmp_path)
+    train_on, held_out = data.train, data.held_out
+    loaded = (train_on.pixels, train_on.labels), (held_out.pixels, held_out.labels)
+    made.load = lambda folder, full: loaded  # type: ignore[attr-defined]
+    _same_training(step, made, "", data)
 
 
 @pytest.mark.parametrize(

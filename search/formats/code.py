@@ -6,7 +6,6 @@ so that the same seed gives the same curve as `--engine torch`, but for rounding
 """
 
 import json
-import math
 import textwrap
 from collections.abc import Iterator
 
@@ -242,7 +241,7 @@ def training(step: Step) -> str:
     """A function `train` that trains from scratch and prints a line an epoch."""
     config = step.training
     n = dataset_facts(step.dataset).train_size
-    total = config.epochs * math.ceil((n - n // VALIDATION_SHARE) / config.batch_size)
+    total = config.epochs * _steps(n - n // VALIDATION_SHARE, config.batch_size)
     scheduler, per_batch, per_epoch = schedule(config, total)
     smoothing = ", label_smoothing=LABEL_SMOOTHING" if config.label_smoothing else ""
     average = bool(config.ema_decay)
@@ -251,6 +250,7 @@ def training(step: Step) -> str:
         statistics = f"mean, std = {mean}, {std}  # of MNIST's training pixels"
     else:
         statistics = "mean, std = statistics(folder)"
+    starts, steps, batches = _batches(step)
     image = "images[chosen].float()"
     batch = f"augment({image}, draws)" if config.augment is not None else image
     lines = [
@@ -266,14 +266,15 @@ def training(step: Step) -> str:
         "    draws = torch.Generator().manual_seed(seed)",
         "    net = Net()",
         f"    optimizer = {optimizer(config)}",
-        *(["    steps = math.ceil(len(labels) / BATCH_SIZE)"] if scheduler and "steps" in scheduler else []),
+        *starts,
+        *([f"    steps = {steps}"] if scheduler and "steps" in scheduler else []),
         *([f"    scheduler = torch.optim.lr_scheduler.{scheduler}"] if scheduler else []),
         *(["    average = Average(net)"] if average else []),
         "    accuracies = []",
         "    for epoch in range(1, epochs + 1):",
         "        net.train()",
         "        loss_sum = 0.0",
-        f"        for chosen in {_batches(step)}:",
+        f"        for chosen in torch.randperm(len(labels), generator=draws).{batches}:",
         f"            loss = F.cross_entropy(net(normalise({batch})), labels[chosen]{smoothing})",
         "            optimizer.zero_grad()",
         "            loss.backward()",
@@ -292,13 +293,22 @@ def training(step: Step) -> str:
     return "\n".join(["", *lines, ""])
 
 
-def _batches(step: Step) -> str:
-    """What gives an epoch's batches; a single image at the end, which batch norm refuses, joins the others."""
-    order = "torch.randperm(len(labels), generator=draws)"
+def _steps(n: int, size: int) -> int:
+    """Batches of an epoch: a single image at the end joins those before it."""
+    return max(1, (n + size - 2) // size)
+
+
+def _batches(step: Step) -> tuple[list[str], str, str]:
+    """How an epoch's images become batches; a single one at the end, which batch norm refuses, joins the others.
+
+    Returns:
+        Lines before the training, how many batches an epoch has, and the call that makes them of an order.
+    """
     size, n = step.training.batch_size, dataset_facts(step.dataset).train_size
     if any(images % size == 1 for images in (n, n - n // VALIDATION_SHARE)):
-        return f"{order}.tensor_split(range(BATCH_SIZE, len(labels) - 1, BATCH_SIZE))"
-    return f"{order}.split(BATCH_SIZE)"
+        starts = "    starts = tuple(range(BATCH_SIZE, len(labels) - 1, BATCH_SIZE))"
+        return [f"{starts}  # no batch of a single image"], "len(starts) + 1", "tensor_split(starts)"
+    return [], "math.ceil(len(labels) / BATCH_SIZE)", "split(BATCH_SIZE)"
 
 
 def imports(step: Step) -> str:
