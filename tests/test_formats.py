@@ -1,6 +1,7 @@
 """What a step is exported as gives the same network, and trains to the same curve, without this project."""
 
 import importlib.util
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,22 @@ from drill_models.device import using_threads
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.networks import Network
-from drill_models.step import CosineSchedule, OneCycleSchedule, Recipe, Schedule, Step
+from drill_models.result import Result
+from drill_models.run import run as run_step
+from drill_models.step import (
+    SGD,
+    Adam,
+    AdamW,
+    Augment,
+    CosineSchedule,
+    OneCycleSchedule,
+    Optimizer,
+    Recipe,
+    Schedule,
+    Step,
+    StepSchedule,
+    TrainConfig,
+)
 from drill_models.step_io import load_step
 from drill_models.train import train
 from drill_models.weights import unpacked
@@ -74,7 +90,7 @@ class _Training:
         settings: Before each step of the optimiser, those of its groups but the tensors: rate, momentum, decay.
         shapes: Of what each group changes.
         gradients: Length of the gradient of each tensor, before each step.
-        schedulers: Their states at the end, the schedules' own numbers among them.
+        schedulers: Of those that watch the loss the state at the end, with the loss and their own settings.
         weights: Of the network that is kept, with batch norm's statistics.
         accuracies: After each epoch.
     """
@@ -111,11 +127,13 @@ def _watched() -> Iterator[_Training]:
             yield seen
         finally:
             hook.remove()
-    seen.schedulers += [scheduler.state_dict() for scheduler in made]
+    for scheduler in made:
+        state = scheduler.state_dict().items()
+        seen.schedulers.append({name: value for name, value in state if isinstance(value, int | float)})
 
 
-def _same_training(step: Step, made: ModuleType, folder: str, data: ResidentData) -> None:
-    """Trains a step here and as the exported program does, and compares all that the two did."""
+def _trained_twice(step: Step, made: ModuleType, folder: str, data: ResidentData) -> tuple[_Training, _Training]:
+    """Trains a step as this project does and as the exported program does."""
 
     def keep(network: Network) -> None:
         ours.weights = {name: value.clone() for name, value in network.module().state_dict().items()}
@@ -127,6 +145,10 @@ def _same_training(step: Step, made: ModuleType, folder: str, data: ResidentData
         with _watched() as theirs:
             net, theirs.accuracies = made.train(folder, 5)
             theirs.weights = net.state_dict()
+    return ours, theirs
+
+
+def _assert_same(ours: _Training, theirs: _Training) -> None:
     assert theirs.settings == ours.settings
     assert theirs.shapes == ours.shapes
     assert theirs.gradients == [pytest.approx(lengths, rel=1e-4, abs=1e-7) for lengths in ours.gradients]
@@ -158,23 +180,125 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory, few_digits: ResidentD
     return folder
 
 
-@pytest.mark.parametrize(
-    "step", _random_steps(), ids=lambda step: f"{step.training.schedule.kind}-{step.training.optimizer.kind}"
-)
-def test_the_python_file_trains_to_the_same_curve(
-    step: Step, tmp_path: Path, mnist_folder: Path, few_digits: ResidentData
-) -> None:
+def _exact(step: Step) -> Step:
+    """The step without augmentation, whose rounding is another; its schedule acts within two epochs."""
+    training = step.training
+    if isinstance(training.schedule, StepSchedule):
+        schedule = training.schedule.model_copy(update={"every": 1})
+        training = training.model_copy(update={"schedule": schedule})
+    return step.model_copy(update={"training": training.model_copy(update={"augment": None})})
+
+
+def _demanding_steps() -> list[Step]:
+    """For each optimiser a step with every setting at work."""
+    optimizers: list[Optimizer] = [
+        SGD(kind="sgd", lr=0.05, momentum=0.8, nesterov=True, weight_decay=1e-3),
+        Adam(kind="adam", lr=0.01, weight_decay=1e-3),
+        AdamW(kind="adamw", lr=0.01, weight_decay=0.1),
+    ]
+    step = next(step for step in _random_steps() if step.model.dropout is not None)
+    return [
+        step.model_copy(
+            update={
+                "training": TrainConfig(
+                    epochs=2,
+                    batch_size=16,
+                    optimizer=optimizer,
+                    schedule=StepSchedule(kind="step", every=1, gamma=0.3),
+                    label_smoothing=0.1,
+                    ema_decay=0.5,
+                )
+            }
+        )
+        for optimizer in optimizers
+    ]
+
+
+@pytest.fixture(scope="module")
+def halves(few_digits: ResidentData) -> ResidentData:
+    """What training on the digits of `mnist_folder` sees: five sixths, and one sixth held out."""
     kept, held = stratified_split(few_digits.train.labels, len(few_digits.train) // 6)
-    data = ResidentData(
+    return ResidentData(
         name="mnist", train=few_digits.train[kept], held_out=few_digits.train[held], mean=0.1307, std=0.3081
     )
+
+
+@pytest.mark.parametrize(
+    "step",
+    [*map(_exact, _random_steps()), *_demanding_steps()],
+    ids=lambda step: f"{step.training.schedule.kind}-{step.training.optimizer.kind}",
+)
+def test_the_python_file_trains_in_the_same_way(
+    step: Step, tmp_path: Path, mnist_folder: Path, halves: ResidentData
+) -> None:
+    ours, theirs = _trained_twice(step, _module(step, tmp_path), str(mnist_folder), halves)
+    _assert_same(ours, theirs)
+    assert len(ours.settings) == 2 * 18
+
+
+def test_the_python_file_augments_what_it_trains_on(
+    tmp_path: Path, mnist_folder: Path, halves: ResidentData
+) -> None:
+    """Random numbers are the same, rounding is not; so the first batches alone are compared, and roughly."""
+    (step, *_) = _demanding_steps()
+    augment = Augment(rotation=30, translation=3, scale=0.2, shear=10)
+    training = step.training.model_copy(update={"augment": augment, "epochs": 1})
+    step = step.model_copy(update={"training": training})
+    ours, theirs = _trained_twice(step, _module(step, tmp_path), str(mnist_folder), halves)
+    assert theirs.gradients[:3] == [pytest.approx(lengths, rel=0.01) for lengths in ours.gradients[:3]]
+
+
+def _recorded_in_full(step: Step, data: ResidentData) -> Step:
+    """The step with the record of a run on all training images."""
     with using_threads(1):
-        ours = [
-            record.val_accuracy for record in train(step.recipe, data, seed=5, backend=Backend(engine="torch"))
-        ]
-        _, theirs = _module(step, tmp_path).train(str(mnist_folder), 5)
-    # Random numbers are the same; rounding in the augmentation is not, and some of these rates are high.
-    assert theirs == pytest.approx(ours, abs=0.1)
+        here = run_step(step.recipe, data, full=True, seed=5, backend=Backend(engine="torch"))
+    return step.model_copy(update={"result": Result(n_params=count(step.model).n_params, run=here)})
+
+
+def test_a_step_that_was_trained_in_full_is_by_its_python_file(
+    tmp_path: Path,
+    mnist_folder: Path,
+    few_digits: ResidentData,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = replace(few_digits, name="mnist")
+    step = _recorded_in_full(_demanding_steps()[0], data)
+    assert step.result is not None
+    assert step.result.run is not None
+    made = _module(step, tmp_path)
+    assert "[--no-full]" in str(made.__doc__)
+    monkeypatch.setattr("sys.argv", ["step6.py", "--data", str(mnist_folder)])
+    with using_threads(1):
+        made.main()
+    printed = re.findall(r"training loss (.+), held-out (.+)%", capsys.readouterr().out)
+    recorded = [(record.train_loss, 100 * record.val_accuracy) for record in step.result.run.epochs]
+    assert [tuple(map(float, line)) for line in printed] == [pytest.approx(line, abs=0.006) for line in recorded]
+    seen = []
+
+    def train(folder: str, seed: int, full: bool, epochs: int) -> tuple[None, list[float]]:
+        seen.append(full)
+        return None, [0.5]
+
+    monkeypatch.setattr(made, "train", train)
+    for word in ("--full", "--no-full"):
+        monkeypatch.setattr("sys.argv", ["step6.py", word])
+        made.main()
+    assert seen == [True, False]
+
+
+def test_a_step_that_was_trained_in_full_is_by_its_notebook(
+    tmp_path: Path, mnist_folder: Path, few_digits: ResidentData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.chdir(tmp_path)
+    Path("data").symlink_to(mnist_folder)
+    step = _recorded_in_full(_demanding_steps()[0], replace(few_digits, name="mnist"))
+    cells = nbformat.reads(notebook(step, "Made by a test."), as_version=4).cells
+    values: dict[str, Any] = {}
+    with using_threads(1):
+        exec("\n".join(cell.source for cell in cells if cell.cell_type == "code"), values)
+    assert values["recorded"] == pytest.approx(values["accuracies"], abs=1e-4)
 
 
 @pytest.mark.parametrize("schedule", [CosineSchedule(kind="cosine"), OneCycleSchedule(kind="onecycle")])
@@ -190,7 +314,7 @@ def test_a_single_image_at_the_end_joins_the_batch_before_it(
     train_on, held_out = data.train, data.held_out
     loaded = (train_on.pixels, train_on.labels), (held_out.pixels, held_out.labels)
     made.load = lambda folder, full: loaded  # type: ignore[attr-defined]
-    _same_training(step, made, "", data)
+    _assert_same(*_trained_twice(step, made, "", data))
 
 
 @pytest.mark.parametrize(
