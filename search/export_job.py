@@ -16,6 +16,7 @@ from drill_models.yaml_io import check_writable, write_bytes, write_text
 from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.config import TrainingOptions
 from search.export import chosen_best, chosen_front, write_step
+from search.formats.endings import ENDINGS
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
 from search.names import FormatName
@@ -24,15 +25,6 @@ from search.screen import Screen
 from search.several import train_all
 from search.tables import epoch_line
 from search.tasks import Task
-
-SUFFIXES: dict[FormatName, str] = {
-    "yaml": ".yaml",
-    "python": ".py",
-    "notebook": ".ipynb",
-    "weights": ".safetensors",
-    "onnx": ".onnx",
-    "torch": ".pt2",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +79,7 @@ def export_file(job: ExportJob, step: Step, path: Path) -> bool:
 
 
 def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[[], bytes | None]) -> bool:
-    to = job.to if job.to is not None else path.with_suffix(SUFFIXES[job.form])
+    to = job.to if job.to is not None else path.with_suffix(ENDINGS[job.form][0])
     made_by = f"Made by drill-search {version('drill-search')} from {source}."
     check_writable(to)
     match job.form:

@@ -407,6 +407,18 @@ def test_weights_that_were_not_kept_are_trained_again(run: Run, searched: Step) 
     assert all(torch.equal(load(Path("again.safetensors").read_bytes())[k], v) for k, v in load(kept).items())
 
 
+def test_the_ending_says_the_format(run: Run, searched: Step) -> None:
+    code, _, error = run("export", "--out", "net.safetensors")
+    assert code == 0, error
+    assert unpacked(Path("net.safetensors").read_bytes(), searched.model)
+    Path("step.yaml").write_text(BEST[0].read_text())
+    assert run("export", "step.yaml", "--out", "net.PY")[0] == 0
+    assert "def train(" in Path("net.PY").read_text()
+    for name in ("six.yml", "six.txt"):
+        assert run("export", "--out", name)[0] == 0
+        assert load_step(Path(name)).recipe == searched.recipe
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -414,6 +426,11 @@ def test_weights_that_were_not_kept_are_trained_again(run: Run, searched: Step) 
         (("step.yaml", "--study", "x"), "not both"),
         (("step.yaml",), "is YAML already"),
         (("step.yaml", "--format", "python", "--out", "missing.yaml/x.py"), "is not a folder"),
+        (
+            ("step.yaml", "--format", "python", "--out", "net.onnx"),
+            "net.onnx ends as onnx does, not python;",
+        ),
+        (("--format", "yaml", "--out", "net.pt2"), "ends as torch does, not yaml;"),
     ],
 )
 def test_mistakes_in_exporting(run: Run, words: tuple[str, ...], message: str) -> None:

@@ -34,9 +34,13 @@ def export(
         Path | None, typer.Argument(help="A step file to export. Without it: the best of a study.")
     ] = None,
     form: Annotated[
-        str,
-        typer.Option("--format", autocompletion=among(FORMAT_NAMES), help=f"One of {', '.join(FORMAT_NAMES)}."),
-    ] = "yaml",
+        str | None,
+        typer.Option(
+            "--format",
+            autocompletion=among(FORMAT_NAMES),
+            help=f"One of {', '.join(FORMAT_NAMES)}. Default: what --out ends in, else yaml.",
+        ),
+    ] = None,
     at_most: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Instead the most accurate with at most so many parameters; repeatable."),
@@ -61,9 +65,10 @@ def export(
     Or for other programs: python and notebook train it without drill-search; onnx, weights (safetensors) and
     torch (an exported program) hold the trained network. Weights that a search did not keep are trained again.
     """
+    from search.formats.endings import format_of
     from search.options import one_of, training_options
 
-    chosen = one_of("--format", form, FORMAT_NAMES)
+    chosen = format_of(None if form is None else one_of("--format", form, FORMAT_NAMES), out)
     if (front or at_most) and (out is not None or (front and at_most)):
         raise DrillError("--front, --at-most and --out do not go together")
     if file is not None and (front or at_most or storage is not None or study is not None):
