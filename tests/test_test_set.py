@@ -1,5 +1,6 @@
 """A search never looks at the test images: it works where they cannot be read."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,30 @@ def test_search_and_export_need_no_test_images(run: Run, blind: Path, monkeypatc
     assert "on mnist (" in text
     (step,) = Path("studies").glob("mnist-1000-*.yaml")
     assert run("export")[0] == 0
+    # Weights that the search kept are written as they are, and the page measures on validation images.
+    formats = ["weights", *(["onnx"] if find_spec("onnx") and find_spec("onnxscript") else [])]
+    for words in (*(("export", "--format", form) for form in formats), ("report",)):
+        code, text, error = run(*words)
+        assert code == 0, error
+        assert "training it again" not in error
+        assert Path(text.removeprefix("written to ").strip()).is_file()
     assert run("train", str(step), "--workers", "1")[0] == 0
     # Nor does the search for every size, nor what trains the best again.
     assert run("--trials", "2", "--finalists", "2", "--finalist-seeds", "1", *small)[0] == 0
     code, text, error = run("frontier", "--trials", "1", "--target", "0.1", "--seeds", "2", *small[:4], *small[6:])
     assert code == 0, error
     assert "written to" in text
-    # Only what says so reads them.
-    for words in (("confirm", str(step)), ("train", str(step), "--full"), ("baselines", "e-codes/4")):
+    # Only what says so reads them, and what trains again a step that was trained with them.
+    recorded = step.read_text()
+    assert "held_out: validation" in recorded
+    full = Path("full.yaml")
+    full.write_text(recorded.replace("held_out: validation", "held_out: test"))
+    for words in (
+        ("confirm", str(step)),
+        ("train", str(step), "--full"),
+        ("baselines", "e-codes/4"),
+        ("export", str(full), "--format", "weights"),
+    ):
         code, _, error = run(*words)
         assert code == 2
         assert "t10k-images-idx3-ubyte is corrupt" in error
