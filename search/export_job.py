@@ -78,9 +78,9 @@ def export_file(job: ExportJob, step: Step, path: Path) -> bool:
     return _export(job, step, path, path.name, lambda: None)
 
 
-def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[[], bytes | None]) -> bool:
+def _export(job: ExportJob, step: Step, path: Path, origin: str, kept: Callable[[], bytes | None]) -> bool:
     to = job.to if job.to is not None else path.with_suffix(ENDINGS[job.form][0])
-    made_by = f"Made by drill-search {version('drill-search')} from {source}."
+    made_by = f"Made by drill-search {version('drill-search')} from {origin}."
     check_writable(to)
     match job.form:
         case "python":
@@ -92,7 +92,7 @@ def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[
 
             write_text(to, notebook(step, made_by))
         case "weights" | "onnx" | "torch" as kind:
-            from search.formats.trained import about, check_libraries, convert
+            from search.formats.trained import about, check_libraries, convert, pixel_statistics
 
             check_libraries(kind)
             weights = kept()
@@ -102,7 +102,13 @@ def _export(job: ExportJob, step: Step, path: Path, source: str, kept: Callable[
                 except Interrupted:
                     job.screen.notice("interrupted; nothing was written")
                     return False
-            write_bytes(to, convert(kind, unpacked(weights, step.model), about(step, made_by)))
+            statistics = pixel_statistics(step.dataset, DataSource(folder=job.training.data, offline=True))
+            if statistics is None:
+                job.screen.notice(
+                    f"{step.dataset} is not to be read here, so the file does not say by which mean and deviation "
+                    "its images are normalised"
+                )
+            write_bytes(to, convert(kind, unpacked(weights, step.model), about(step, made_by, statistics)))
         case "yaml":
             raise AssertionError
     _written(job, to)

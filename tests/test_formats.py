@@ -20,11 +20,13 @@ from drill_models.augment import augment_batch
 from drill_models.backend import Backend
 from drill_models.build import build
 from drill_models.count import count
-from drill_models.data import Images, ResidentData, stratified_split
+from drill_models.data import MNIST_STATISTICS, Images, ResidentData, stratified_split
+from drill_models.datasets import dataset_facts
 from drill_models.device import using_threads
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.networks import Network
+from drill_models.resolve import DataSource, raw_folder
 from drill_models.result import Result
 from drill_models.run import run as run_step
 from drill_models.step import (
@@ -46,6 +48,7 @@ from drill_models.train import train
 from drill_models.weights import unpacked
 from search.formats.notebook import notebook
 from search.formats.python_file import python_file
+from search.formats.trained import about, pixel_statistics
 from spaces.drill import DrillSpace
 from spaces.skeletons import load_skeletons
 from tests.command_line import Run
@@ -159,8 +162,8 @@ def _assert_same(ours: _Training, theirs: _Training) -> None:
     assert theirs.accuracies == pytest.approx(ours.accuracies, abs=1e-6)  # ours are rounded
 
 
-def _write_idx(folder: Path, images: Images, name: str) -> None:
-    raw = folder / "MNIST" / "raw"
+def _write_idx(folder: Path, images: Images, name: str, dataset: str = "MNIST") -> None:
+    raw = folder / dataset / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     n = len(images).to_bytes(4, "big")
     size = (28).to_bytes(4, "big")
@@ -394,6 +397,26 @@ def test_onnx_gives_the_same_scores_for_any_number_of_images(run: Run, searched:
         (scores,) = session.run(None, {"images": images.numpy()})
         assert abs(scores - net(images).detach().numpy()).max() < 1e-4
     assert session.get_modelmeta().custom_metadata_map["n_params"] == str(count(searched.model).n_params)
+
+
+def test_trained_files_say_by_which_numbers_images_are_normalised(tmp_path: Path) -> None:
+    facts = dataset_facts("fashion-mnist")
+    source = DataSource(folder=tmp_path, offline=True)
+    assert pixel_statistics("fashion-mnist", source) is None
+    step = all_steps()[0].model_copy(update={"dataset": "fashion-mnist"})
+    assert "deviation of the training pixels" in about(step, "", None)["input"]
+    half = torch.zeros(60_000, 1, 28, 28, dtype=torch.uint8)
+    half[::2, :, :7] = 255
+    images = Images(half, torch.arange(60_000) % 10)
+    _write_idx(tmp_path, images, "train", "FashionMNIST")
+    for name in facts.test_files:
+        (raw_folder(facts, tmp_path) / name).touch()
+    statistics = pixel_statistics("fashion-mnist", source)
+    assert statistics == (0.125, 0.3307)
+    assert about(step, "", statistics)["input"] == "(N, 1, 28, 28) floats: (pixel / 255 - 0.125) / 0.3307"
+    assert pixel_statistics("mnist-5k", source) == MNIST_STATISTICS
+    (raw_folder(facts, tmp_path) / facts.train_files[0]).write_bytes(b"cut short")
+    assert pixel_statistics("fashion-mnist", source) is None
 
 
 def test_weights_that_were_not_kept_are_trained_again(run: Run, searched: Step) -> None:

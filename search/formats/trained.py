@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from drill_models.count import count
-from drill_models.data import MNIST_STATISTICS
-from drill_models.errors import DrillError
+from drill_models.data import MNIST_STATISTICS, validation_data
+from drill_models.datasets import DatasetName, dataset_facts
+from drill_models.errors import DataError, DrillError
+from drill_models.resolve import DataSource, Resolved, is_present
 from drill_models.step import Step
 from drill_models.weights import packed
 
@@ -24,15 +26,32 @@ IMAGES, SCORES = "images", "scores"
 """Names of the input and the output in ONNX."""
 
 
-def about(step: Step, made_by: str) -> dict[str, str]:
+def pixel_statistics(name: DatasetName, source: DataSource) -> tuple[float, float] | None:
+    """Mean and deviation by which images are normalised; None where they are not known here.
+
+    Those of MNIST are known; of another data set its training file is read if it is at hand, and never downloaded.
+    """
+    if name in ("mnist", "mnist-5k"):
+        return MNIST_STATISTICS
+    facts = dataset_facts(name)
+    try:
+        if not is_present(facts, source.root):
+            return None
+        data = validation_data(Resolved(facts, source.root))
+    except DataError:
+        return None
+    return data.mean, data.std
+
+
+def about(step: Step, made_by: str, statistics: tuple[float, float] | None) -> dict[str, str]:
     """What a file says of itself.
 
     Args:
         step: What was trained.
         made_by: How, in a sentence.
+        statistics: Mean and deviation by which images were normalised, if they are known.
     """
-    known = step.dataset in ("mnist", "mnist-5k")
-    mean, std = MNIST_STATISTICS if known else ("mean", "deviation of the training pixels")
+    mean, std = statistics if statistics is not None else ("mean", "deviation of the training pixels")
     return {
         "name": step.name,
         "made_by": made_by,
