@@ -2,6 +2,7 @@
 
 import re
 from hashlib import blake2b
+from pathlib import Path
 from unicodedata import category
 
 from drill_models.errors import DrillError, StudyError
@@ -27,9 +28,28 @@ def check_plain(option: str, text: str) -> None:
         raise DrillError(f"{option} holds a control character, or bytes that are not text")
 
 
+_USER = re.compile(r"(://|:/(?!/))(?![^\s:@/]*:\*\*\*@)\S*@")
+"""What stands before the @ of a URL, unless its password is hidden already. A path made of a URL has one slash."""
+_SECRET = re.compile(
+    r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|auth|cred)[^\s=&]*=)\S+?(?=&[^\s=&]+=|[^\w\s&]*(?:\s|$))",
+    re.IGNORECASE,
+)
+"""A value in a URL's query whose name says that it is a secret, up to the next name or the end of the word."""
+
+
 def without_passwords(text: str) -> str:
-    """A text without what stands before the @ of a URL in it."""
-    return re.sub(r"://\S*@", "://***@", text)
+    """A text without the passwords of URLs in it: before an @, or in a query."""
+    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def is_url(path: Path) -> bool:
+    """Whether a path was made of a URL. A drive's letter is none's scheme."""
+    return re.match(r"[A-Za-z][\w+.-]+:/", str(path)) is not None
+
+
+def escaped(text: str) -> str:
+    """A text whose control characters, but line breaks and tabs, are written out: they would steer a terminal."""
+    return "".join(c if c in "\n\t" or is_plain(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_study_name(option: str, name: str) -> None:
@@ -41,6 +61,8 @@ def check_study_name(option: str, name: str) -> None:
     if not name.strip() or len(name) > MAX_STUDY_NAME:
         raise StudyError(f"{option} must have 1 to {MAX_STUDY_NAME} characters")
     check_plain(option, name)
+    if "://" in name:  # it may hold a password, and would be stored, logged and shown
+        raise StudyError(f"{option} cannot be a URL; --storage takes one")
     if len(name.encode()) > MAX_STUDY_BYTES:
         raise StudyError(f"{option} is too long for the name of a file: at most {MAX_STUDY_BYTES} bytes")
     if name in (".", ".."):

@@ -2,7 +2,11 @@
 
 import json
 import logging
+import math
 import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from drill_models.errors import DrillError
+from search.plain import escaped, without_passwords
 
 LOG = logging.getLogger("drill_search")
 """Every line that is said goes there, too; without `--log` or a handler of the user's own it is lost."""
@@ -58,26 +63,19 @@ class Screen:
 
     def progress(self, line: str) -> None:
         """What has been done so far, a line."""
-        LOG.info(line)
-        if not self.quiet:
-            _plain(self.lines, line)
+        self._say(logging.INFO, line, None if self.quiet else self.lines)
 
     def notice(self, line: str) -> None:
         """Something beside the results, a line."""
-        LOG.info(line)
-        if not self.quiet:
-            _plain(self.err, line)
+        self._say(logging.INFO, line, None if self.quiet else self.err)
 
     def warning(self, line: str) -> None:
         """What must be seen even with --quiet, a line."""
-        LOG.warning(line)
-        _plain(self.err, line)
+        self._say(logging.WARNING, line, self.err)
 
     def result(self, line: str) -> None:
         """A line of the results."""
-        LOG.info(line)
-        if not self.json:
-            _plain(self.out, line)
+        self._say(logging.INFO, line, None if self.json else self.out)
 
     def table(self, table: RenderableType) -> None:
         """A table of the results, or a box."""
@@ -85,14 +83,21 @@ class Screen:
             self.out.print(table)
 
     def document(self, content: Any) -> None:
-        """The results as JSON, where they are asked for so."""
+        """The results as JSON, where they are asked for so. JSON has no infinity and no NaN: they are null."""
         if self.json:
-            self.out.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+            self.out.file.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
     def mistake(self, line: str) -> None:
-        """What the user is to mend."""
+        """What the user is to mend. A URL that stood in the wrong place loses its password."""
+        line = escaped(without_passwords(line))
         LOG.error(line)
         self.err.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+
+    def _say(self, level: int, line: str, console: Console | None) -> None:
+        line = escaped(line)
+        LOG.log(level, line)
+        if console is not None:
+            _plain(console, line)
 
     def log_to(self, file: Path) -> None:
         """Appends all lines to a file, with their time.
@@ -101,7 +106,7 @@ class Screen:
             DrillError: It cannot be written.
         """
         try:
-            handler = logging.FileHandler(file, encoding="utf-8")
+            handler = _Log(file, self.err)
         except OSError as error:
             raise DrillError(f"--log {file}: cannot be written: {error.strerror}") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -113,7 +118,34 @@ class Screen:
         """Closes the log."""
         if self._log is not None:
             LOG.removeHandler(self._log)
-            self._log.close()
+            with suppress(OSError):  # said already
+                self._log.close()
+
+
+class _Log(logging.FileHandler):
+    """A log that is no reason to stop, or to say the same for each line, when its disk is full."""
+
+    def __init__(self, file: Path, err: Console) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._file, self._err, self._failed = file, err, False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says it once."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            _plain(self._err, escaped(f"--log {self._file}: lines are lost: {error.strerror}"))
+
+
+def _finite(content: Any) -> Any:
+    """The same without numbers that are none."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _plain(console: Console, line: str) -> None:

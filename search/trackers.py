@@ -14,7 +14,7 @@ from search.artifacts import STEP_FILE
 from search.export import trial_yaml
 from search.history import accuracy_of, curve
 from search.names import TrackerName
-from search.plain import file_name
+from search.plain import file_name, without_passwords
 from search.study import read_settings, read_space
 
 TENSORBOARD_FOLDER = Path("studies/tensorboard")
@@ -166,4 +166,4 @@ class Trackers:
 
     def _failed(self, name: str, error: Exception) -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        self._say(f"tracker {name} failed and is left out: {reason}")
+        self._say(f"tracker {name} failed and is left out: {without_passwords(reason)}")

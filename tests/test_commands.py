@@ -266,6 +266,29 @@ def test_a_log_that_cannot_be_written() -> None:
         Screen().log_to(Path("/nowhere/x.log"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+def test_a_log_on_a_full_disk_is_said_once(run: Run) -> None:
+    code, text, error = run(*SMALL, "--log", "/dev/full")
+    assert code == 0
+    assert "step 6 written" in text
+    assert error.count("--log /dev/full: lines are lost: No space left on device") == 1
+    assert "Logging error" not in error
+    assert "Traceback" not in error
+
+
+def test_a_loss_that_is_no_number_is_null_in_json(run: Run) -> None:
+    text = (ROOT / "studies/best/1000.yaml").read_text()
+    broken = re.sub(r"val_loss: [\d.]+", "val_loss: .inf", text, count=1)
+    assert broken != text
+    Path("x.yaml").write_text(broken)
+    code, out, error = run("show", "x.yaml", "--json")
+    assert (code, error) == (0, "")
+    (shown,) = json.loads(out)
+    losses = [epoch["val_loss"] for epoch in shown["step"]["result"]["run"]["epochs"]]
+    assert losses[0] is None
+    assert None not in losses[1:]
+
+
 def test_training_again_says_beforehand_what_is_otherwise(run: Run) -> None:
     assert run(*SMALL, "-q")[0] == 0
     file = Path("studies") / f"{NAME}.yaml"

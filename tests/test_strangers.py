@@ -14,8 +14,9 @@ from drill_models.errors import DrillError, StepError, StudyError
 from drill_models.step_io import load_step
 from drill_models.yaml_io import read_mapping
 from search.last_used import remember
-from search.plain import lock_name
+from search.plain import lock_name, without_passwords
 from search.reading import open_to_read, serve_dashboard
+from search.screen import Screen
 from search.storage import open_storage, parse, reach, shown, sole_owner
 from tests.command_line import Run
 
@@ -67,11 +68,70 @@ def test_an_address_with_an_option_that_the_driver_does_not_know(url: str, said:
         assert "sEcr3t" not in str(caught.value)
 
 
-@pytest.mark.parametrize("words", [("postgresql://u:sEcr3t@h/x",), ("--nonsense=postgresql://u:sEcr3t@h/x",)])
-def test_an_address_in_the_wrong_place_is_not_repeated(run: Run, words: tuple[str, ...]) -> None:
-    code, out, error = run(*words)
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("show",),
+        ("studies", "list"),
+        ("studies", "copy", "one"),
+        ("--dataset",),
+        ("--sampler",),
+        ("--log",),
+        ("--skeleton",),
+        ("--baselines",),
+        ("--data",),
+        ("--out",),
+        ("--config",),
+        (*ONE, "--study"),
+        ("report", "--study"),
+        ("--nonsense",),
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:sEcr3t@h/x",
+        "postgresql://db/x?password=sEcr3t",
+        "postgresql://db/x?sslmode=require&oauth_client_secret=a&sEcr3t",
+    ],
+)
+def test_an_address_in_the_wrong_place_is_not_repeated(run: Run, words: tuple[str, ...], url: str) -> None:
+    code, out, error = run(*words, url)
     assert code == 2
     assert "sEcr3t" not in out + error
+    assert not [path for path in Path().rglob("*") if "sEcr3t" in str(path)]
+
+
+def test_what_is_no_password_is_shown() -> None:
+    url = "postgresql+psycopg://user:***@db/x?sslmode=require"
+    assert without_passwords(f"{url} failed: user@db is refused") == f"{url} failed: user@db is refused"
+    assert without_passwords("postgresql:/u:sEcr3t@h/x: no file") == "postgresql:/***@h/x: no file"
+    assert without_passwords("'http://h?a=1&token=sEcr3t' is none") == "'http://h?a=1&token=***' is none"
+
+
+def test_a_study_is_not_named_as_an_address(run: Run) -> None:
+    code, _, error = run("--study", "postgresql://u:sEcr3t@h/x", *ONE)
+    assert (code, error) == (2, "--study cannot be a URL; --storage takes one\n")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mx", "\x9b31m", "a\rb", "\udcff"])
+def test_the_name_of_a_file_does_nothing_to_a_terminal(run: Run, name: str) -> None:
+    code, out, error = run("show", name)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert name not in error
+    assert name.encode("unicode_escape").decode() in error
+
+
+@pytest.mark.parametrize("say", ["progress", "notice", "warning", "result", "mistake"])
+def test_no_line_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], say: str) -> None:
+    screen = Screen()
+    screen.log_to(tmp_path / "run.log")
+    getattr(screen, say)("one\x1b[2J two\nthree")
+    screen.close()
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == "one\\x1b[2J two\nthree\n"
+    assert "\x1b" not in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize(

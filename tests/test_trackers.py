@@ -58,13 +58,13 @@ def test_a_tracker_that_fails_is_left_out(run: Run, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("tensorboard")
 
     def refuse(self: object, *others: object) -> None:
-        raise ConnectionError("the server is gone\nfor good")
+        raise ConnectionError("http://u:sEcr3t@h is gone\nfor good")
 
     monkeypatch.setattr(MLflow, "__init__", refuse)
     monkeypatch.setattr(TensorBoard, "epoch", refuse)
     code, text, _ = run(*SMALL, "--tracker", "mlflow", "--tracker", "tensorboard")
     assert code == 0
-    assert "tracker mlflow failed and is left out: the server is gone\n" in text
+    assert "tracker mlflow failed and is left out: http://***@h is gone\n" in text
     assert text.count("tracker tensorboard failed") == 1
     assert "2 trials: 2 complete" in text
 

@@ -9,7 +9,6 @@ from typer.exceptions import TyperException
 from drill_models.errors import DrillError
 from search.cli import doctor, results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
-from search.plain import without_passwords
 from search.screen import Screen
 
 __all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
@@ -31,7 +30,7 @@ def _run(screen: Screen) -> int:
         screen.mistake(str(error))
         return USAGE
     except TyperException as error:
-        screen.mistake(without_passwords(error.format_message()))
+        screen.mistake(error.format_message())
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

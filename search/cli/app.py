@@ -15,6 +15,7 @@ from drill_models.errors import DrillError
 from search.cli.complete import among, studies
 from search.cli.config_file import read_config
 from search.names import DEVICE_OPTIONS, PLACE_OPTIONS, PRECISION_OPTIONS
+from search.plain import is_url
 from search.screen import Screen
 
 USAGE, INTERRUPTED = 2, 130
@@ -73,6 +74,13 @@ def _verbose(context: typer.Context, value: bool) -> bool:
 def _log(context: typer.Context, value: Path | None) -> Path | None:
     if value is not None:
         screen_of(context).log_to(value)
+    return value
+
+
+def no_url(value: Path | None) -> Path | None:
+    """Refuses a database's URL as the file to write: its password would be a file's name, and stored."""
+    if value is not None and is_url(value):
+        raise DrillError("--out is a file, not a URL; --storage takes one")
     return value
 
 
@@ -140,7 +148,7 @@ FirstSeed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Th
 
 # Files and studies.
 
-Out = Annotated[Path | None, typer.Option("--out", help="The file to write.")]
+Out = Annotated[Path | None, typer.Option("--out", callback=no_url, help="The file to write.")]
 Storage = Annotated[
     str | None,
     typer.Option("--storage", help="Database URL. Default: the last one used, else SQLite in ./studies."),

@@ -24,6 +24,7 @@ from search.cli.app import (
     app,
     call,
     finish,
+    no_url,
     screen_of,
 )
 from search.cli.complete import among, hand_steps_or_none, studies
@@ -74,7 +75,9 @@ Trackers = Annotated[
         help=f"{' or '.join(TRACKER_NAMES)}: each trial is a run of it, too; repeatable.",
     ),
 ]
-StepFile = Annotated[Path | None, typer.Option("--out", help="The step file to write at the end.")]
+StepFile = Annotated[
+    Path | None, typer.Option("--out", callback=no_url, help="The step file to write at the end.")
+]
 
 
 @app.callback(invoke_without_command=True)
