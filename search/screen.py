@@ -55,6 +55,8 @@ class Screen:
     quiet: bool = False
     verbose: bool = False
     _log: logging.Handler | None = None
+    _results: list[str] = field(default_factory=list)
+    _documented: bool = False
 
     @property
     def lines(self) -> Console:
@@ -75,6 +77,7 @@ class Screen:
 
     def result(self, line: str) -> None:
         """A line of the results."""
+        self._results.append(line)
         self._say(logging.INFO, line, None if self.json else self.out)
 
     def table(self, table: RenderableType) -> None:
@@ -85,7 +88,13 @@ class Screen:
     def document(self, content: Any) -> None:
         """The results as JSON, where they are asked for so. JSON has no infinity and no NaN: they are null."""
         if self.json:
+            self._documented = True
             self.out.file.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+    def end(self) -> None:
+        """A command that has no document of its own ends well: its lines are one."""
+        if self._results and not self._documented:
+            self.document({"results": self._results})
 
     def mistake(self, line: str) -> None:
         """What the user is to mend. A URL that stood in the wrong place loses its password."""
@@ -109,6 +118,7 @@ class Screen:
             handler = _Log(file, self.err)
         except OSError as error:
             raise DrillError(f"--log {file}: cannot be written: {error.strerror}") from error
+        self.close()  # a file of options may name it for a command and for those below it
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._log = handler
         LOG.addHandler(handler)
@@ -120,6 +130,7 @@ class Screen:
             LOG.removeHandler(self._log)
             with suppress(OSError):  # said already
                 self._log.close()
+            self._log = None
 
 
 class _Log(logging.FileHandler):

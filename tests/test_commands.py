@@ -1,5 +1,6 @@
 """How commands speak: JSON, quiet, verbose, a log; options from a file; studies; doctor."""
 
+import io
 import json
 import os
 import re
@@ -52,6 +53,61 @@ def test_every_table_has_a_document(run: Run) -> None:
     assert verdict == {} or verdict["steps"][0]["verdict"]["seeds"] == 2
     findings = json.loads(run("doctor", "--json", "--offline")[1])
     assert {finding["state"] for finding in findings} == {"ok", "missing"}
+
+
+def test_json_for_every_command_by_a_file_of_options(run: Run) -> None:
+    Path("pyproject.toml").write_text("[tool.drill-search]\njson = true\n")
+    assert json.loads(run(*SMALL)[1])["study"] == NAME
+    step = f"studies/{NAME}.yaml"
+    documents = {}
+    for words in (
+        ("show", step),
+        ("schema",),
+        ("schema", "--out", "s.json"),
+        ("report",),
+        ("export", "--out", "six.yaml"),
+        ("studies", "copy", NAME, "again"),
+        ("studies", "delete", "again", "--yes"),
+        ("studies",),
+        ("doctor", "--offline"),
+    ):
+        code, text, error = run(*words)
+        assert code == 0, error
+        documents[" ".join(words)] = json.loads(text)
+    assert documents["studies copy " + NAME + " again"] == {
+        "results": [f"copied study {NAME} to again in sqlite:///studies/drill-search.db"]
+    }
+    assert documents["export --out six.yaml"] == {"results": ["written to six.yaml"]}
+    code, text, _ = run("show", "nope.yaml")
+    assert (code, text) == (2, "")
+
+
+def test_every_command_can_be_quiet_and_has_a_log(run: Run) -> None:
+    assert run("show", str(ROOT / "studies/drills/a-runs/5.yaml"), "-q", "--log", "run.log")[0] == 0
+    assert "9,816 parameters" in Path("run.log").read_text()
+    assert run("schema", "--out", "s.json", "-q", "--log", "run.log")[0] == 0
+    assert Path("run.log").read_text().endswith("INFO written to s.json\n")
+    run("doctor", "--offline", "-q", "--log", "doctor.log")
+    assert "torchvision" in Path("doctor.log").read_text()
+    assert run(*SMALL, "-q")[0] == 0
+    assert run("studies", "copy", NAME, "again", "-q", "--log", "one.log")[0] == 0
+    Path("own.yaml").write_text("studies: {log: one.log}\n")
+    assert run("--config", "own.yaml", "studies", "delete", "again", "--yes")[0] == 0
+    assert Path("one.log").read_text().count("deleted study again") == 1
+
+
+def test_a_study_is_not_deleted_without_an_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(*SMALL, "-q")[0] == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, _, error = run("studies", "delete", NAME)
+    assert code == 2
+    assert error.splitlines()[1:] == ["nothing was deleted: there was no answer; --yes deletes without a question"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run("studies", "delete", NAME)[0] == 2
+    assert NAME in run("studies")[1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run("studies", "delete", NAME)[0] == 0
+    assert NAME not in run("studies")[1]
 
 
 def test_quiet_and_verbose_and_the_log(run: Run) -> None:

@@ -26,6 +26,8 @@ def main() -> None:
 def _run(screen: Screen) -> int:
     try:
         code = app(standalone_mode=False, obj=screen)
+        if not code:
+            screen.end()
     except DrillError as error:
         screen.mistake(str(error))
         return USAGE

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from search.cli.app import Data, Json, Offline, Storage, app, screen_of
+from search.cli.app import Data, Json, Log, Offline, Quiet, Storage, app, screen_of
 
 TROUBLE = 1
 """Exit code where a search could not do what it should."""
@@ -17,6 +17,8 @@ def doctor(
     offline: Offline = False,
     storage: Storage = None,
     json: Json = False,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Say what a search would use here, what is missing, and how to mend it. Exit code 1: something is wrong."""
     from drill_models.resolve import DataSource

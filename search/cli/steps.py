@@ -30,6 +30,8 @@ def show(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="Step files.")],
     json: Json = False,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Print the layer table, totals and page of step files."""
     from dataclasses import asdict
@@ -40,14 +42,12 @@ def show(
 
     screen = screen_of(context)
     steps = [load_step(file) for file in files]
-    for step in [] if json else steps:
+    for step in steps:
         counted = count(step.model)
         screen.table(Text.assemble((step.name, "bold"), f" ({step.provenance}, {step.dataset})"))
         screen.table(layer_table(counted))
-        screen.out.print(totals_line(counted), highlight=False)
-        for line in step_lines(step):
-            screen.out.print(line, highlight=False, markup=False)
-        screen.out.print()
+        for line in (totals_line(counted), *step_lines(step), ""):
+            screen.result(line)
     screen.document(
         [
             {"file": str(file), "table": asdict(count(step.model)), "step": as_document(step)}
@@ -107,6 +107,8 @@ def schema(
     context: typer.Context,
     skeletons: Annotated[bool, typer.Option("--skeletons", help="Of skeleton files instead.")] = False,
     out: Out = None,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Print or write the JSON Schema of step files."""
     from drill_models.yaml_io import write_text
@@ -119,3 +121,4 @@ def schema(
         screen_of(context).out.print(schema_text(), end="", highlight=False, markup=False, soft_wrap=True)
     else:
         write_text(out, schema_text())
+        screen_of(context).result(f"written to {out}")

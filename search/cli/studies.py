@@ -8,14 +8,16 @@ import typer
 
 from drill_models.errors import DrillError
 from search.cli import complete
-from search.cli.app import Json, Storage, app, screen_of
+from search.cli.app import Json, Log, Quiet, Storage, app, screen_of
 
 studies = typer.Typer(help="List, delete and copy studies.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(studies, name="studies")
 
 
 @studies.callback()
-def every(context: typer.Context, storage: Storage = None, json: Json = False) -> None:
+def every(
+    context: typer.Context, storage: Storage = None, json: Json = False, quiet: Quiet = False, log: Log = None
+) -> None:
     """List the studies of a storage, or delete or copy one."""
     if context.invoked_subcommand is None:
         _show(context, storage, None)
@@ -30,6 +32,8 @@ def listed(
     ] = None,
     storage: Storage = None,
     json: Json = False,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """List all studies, or show the settings of one."""
     _show(context, storage, study)
@@ -71,6 +75,9 @@ def delete(
     study: Annotated[str, typer.Argument(autocompletion=complete.studies, help="Its name.")],
     storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Delete a study, its trials and their files. Exported step files stay."""
     from search.reading import which_storage
@@ -80,10 +87,25 @@ def delete(
     url = which_storage(storage)
     (found,) = all_studies(url, study)
     question = f"delete study {study} with {found.counts.trained} trials from {shown(url)}?"
-    if not yes and not typer.confirm(question, err=True):
+    if not yes and not _agreed(question):
         raise DrillError("nothing was deleted")
     delete_study(url, study)
     screen_of(context).result(f"deleted study {study}")
+
+
+def _agreed(question: str) -> bool:
+    """Asks.
+
+    Raises:
+        DrillError: Nobody can answer.
+    """
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as error:
+        if not isinstance(error.__context__, EOFError):  # but Ctrl-C
+            raise
+        typer.echo(err=True)  # after the question
+        raise DrillError("nothing was deleted: there was no answer; --yes deletes without a question") from error
 
 
 @studies.command()
@@ -93,6 +115,9 @@ def copy(
     name: Annotated[str | None, typer.Argument(help="The copy's name. Default: the same.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Another storage's database URL.")] = None,
     storage: Storage = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    log: Log = None,
 ) -> None:
     """Copy a study, its trials and their files under another name or into another storage."""
     from search.reading import which_storage
