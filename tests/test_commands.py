@@ -14,7 +14,9 @@ import pytest
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
+from search.confirm import Confirmed
 from search.doctor import LIBRARIES, Finding, examine
+from search.last_used import remember
 from search.reading import open_to_read
 from search.screen import Screen
 from search.sittings import sittings
@@ -49,10 +51,26 @@ def test_every_table_has_a_document(run: Run) -> None:
     assert listed == json.loads(run("studies", "list", NAME, "--json")[1])[0]
     (trained,) = json.loads(run("train", f"studies/{NAME}.yaml", "--json")[1])
     assert len(trained["result"]["run"]["epochs"]) == 1
-    verdict = json.loads(run("confirm", f"studies/{NAME}.yaml", "--seeds", "2", "--json", "--offline")[1] or "{}")
-    assert verdict == {} or verdict["steps"][0]["verdict"]["seeds"] == 2
+    code, text, error = run("confirm", f"studies/{NAME}.yaml", "--seeds", "2", "--json", "--offline")
+    assert code == 0, error
+    assert json.loads(text)["steps"][0]["verdict"]["seeds"] == 2
+    frontier = json.loads(run("frontier", *SMALL, "--target", "0.01", "--seeds", "1", "--json")[1])
+    assert frontier["settings"]["objective"] == "pareto"
+    assert frontier["finished"]
+    assert frontier["front"]
     findings = json.loads(run("doctor", "--json", "--offline")[1])
     assert {finding["state"] for finding in findings} == {"ok", "missing"}
+
+
+def test_replayed_hand_steps_have_a_document(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MNIST, which they need: what comes of training them is made up."""
+    monkeypatch.setattr(
+        "search.confirm_job._confirm", lambda steps, *_: tuple(Confirmed(step, (), 10_000) for step in steps)
+    )
+    code, text, error = run("baselines", "a-runs/5", "--json")
+    assert code == 0, error
+    (replayed,) = json.loads(text)
+    assert (replayed["name"], replayed["n_params"]) == ("a-runs 5", 9816)
 
 
 def test_json_for_every_command_by_a_file_of_options(run: Run) -> None:
@@ -156,6 +174,27 @@ def test_a_files_options_reach_the_commands_below_a_command(run: Run) -> None:
         assert "there is no study database a.db" in error
 
 
+def test_options_of_data_and_training_reach_every_command(run: Run) -> None:
+    step = str(ROOT / "studies/drills/a-runs/5.yaml")
+    Path("pyproject.toml").write_text('[tool.drill-search]\ndevice = "tpu"\nstorage = "sqlite:///studies/x.db"\n')
+    for words in ((), ("train", step), ("confirm", step), ("baselines",), ("export", step), ("frontier",)):
+        code, _, error = run(*words, "--budget", "2000") if words in ((), ("frontier",)) else run(*words)
+        assert (code, "--device must be one of auto, cpu, cuda, got 'tpu'" in error) == (2, True), words
+    assert "there is no study database studies/drill-search.db" in run("studies")[2]
+    Path("pyproject.toml").write_text(
+        '[tool.drill-search]\ndevice = "tpu"\n[tool.drill-search.train]\ndevice = "x"\n'
+    )
+    assert "got 'x'" in run("train", step)[2]
+    assert "got 'tpu'" in run("train", step, "--device", "tpu")[2]
+
+
+def test_baselines_in_a_file_are_an_option_or_a_command(run: Run) -> None:
+    Path("pyproject.toml").write_text('[tool.drill-search]\nbaselines = ["none"]\n')
+    assert "there is no such ladder" in run("baselines", "nope")[2]
+    Path("pyproject.toml").write_text("[tool.drill-search.baselines]\nseeds = 2\n")
+    assert "has 294 parameters" in run("--budget", "100")[2]
+
+
 def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("pyproject.toml").write_text("[tool\n")
     assert run("studies")[0] == 2
@@ -163,7 +202,8 @@ def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPat
     assert code == 0
     assert "--offline" in text
     code, text, error = run("doctor", "--offline")
-    assert "pyproject.toml: cannot be read" in error
+    assert (code, error) == (1, "")
+    assert "!!  options           pyproject.toml: cannot be read" in text
     assert "torchvision" in text
     Path("pyproject.toml").write_text("tool = 3\n")
     assert "there is no study database" in run("studies")[2]
@@ -255,12 +295,102 @@ def test_doctor_names_missing_data_and_network(tmp_path: Path, monkeypatch: pyte
     assert "no network" in data.found
     assert "Network is unreachable" in data.found
 
-    facts = dataset_facts("mnist")
-    raw = tmp_path / "MNIST" / "raw"
+
+def _write_mnist(root: Path, *, spoilt: str = "") -> None:
+    """Files of MNIST's sizes without any digits; one may be empty."""
+    raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in (*facts.train_files, *facts.test_files):
-        (raw / name).touch()
-    assert _findings(tmp_path, offline=False)["data"].state == "ok"
+    facts = dataset_facts("mnist")
+    sizes = (47_040_016, 60_008, 7_840_016, 10_008)
+    for name, size in zip((*facts.train_files, *facts.test_files), sizes, strict=True):
+        with (raw / name).open("wb") as file:
+            file.truncate(0 if name == spoilt else size)
+
+
+def test_doctor_looks_at_the_files_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_mnist(tmp_path / "whole")
+    assert _findings(tmp_path / "whole", offline=True)["data"].state == "ok"
+    _write_mnist(tmp_path / "spoilt", spoilt="t10k-labels-idx1-ubyte")
+    data = _findings(tmp_path / "spoilt", offline=False)["data"]
+    assert data.state == "trouble"
+    file = tmp_path / "spoilt/MNIST/raw/t10k-labels-idx1-ubyte"
+    assert data.found == f"{file} is corrupt: it has 0 bytes instead of 10,008"
+    assert data.remedy == "delete it, and the next search downloads it anew"
+    assert "in its place" in _findings(tmp_path / "spoilt", offline=True)["data"].remedy
+
+
+def test_a_data_folder_that_needs_nothing_need_not_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_mnist(tmp_path / "shared")
+    monkeypatch.setattr("search.doctor._writable", lambda path: "shared" not in str(path))
+    found = _findings(tmp_path / "shared", offline=False)
+    assert "data folder" not in found
+    assert found["data"].state == "ok"
+    assert "which cannot be written: other data sets go elsewhere" in found["data"].found
+    assert _findings(tmp_path / "shared" / "none", offline=True)["data folder"].state == "missing"
+
+
+def test_doctor_asks_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append(address)
+        if address[0] != "proxy.example":
+            raise OSError(101, "Network is unreachable")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://u:sEcr3t@proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert "the network is there" in _findings(tmp_path, offline=False)["data"].remedy
+    assert asked == [("proxy.example", 3128)]
+    monkeypatch.setenv("no_proxy", "*")
+    assert "no network" in _findings(tmp_path, offline=False)["data"].found
+    monkeypatch.setenv("no_proxy", "")
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://u:sEcr3t@:port")
+    found = _findings(tmp_path, offline=False)["data"].found
+    assert "the proxy that is set has no address" in found
+    assert "sEcr3t" not in found
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bugdet = 5", "there is no option bugdet; did you mean budget?"),
+        ('dataset = "cifar"', "--dataset must be one of mnist"),
+        ("budget = 5", "the smallest (skeleton one-pool) has 294 parameters"),
+        ('sampler = "http://u:sEcr3t@h"', "got 'http://***@h'"),
+    ],
+)
+def test_doctor_names_options_that_no_search_takes(run: Run, line: str, said: str) -> None:
+    Path("pyproject.toml").write_text(f"[tool.drill-search]\n{line}\n")
+    assert run("--epochs", "1")[0] == 2
+    code, text, error = run("doctor", "--offline", "--json")
+    assert (code, error) == (1, "")
+    (wrong,) = (finding for finding in json.loads(text) if finding["state"] == "trouble")
+    assert wrong["what"] == "options"
+    assert said in wrong["found"]
+
+
+def test_doctor_looks_where_a_search_would(run: Run, tmp_path: Path) -> None:
+    _write_mnist(tmp_path / "here")
+    remember(parse("sqlite:///elsewhere/x.db"), "s")
+    assert "sqlite:///studies/drill-search.db" in run("doctor", "--offline")[1]
+    Path("pyproject.toml").write_text(
+        '[tool.drill-search]\ndata = "here"\noffline = true\nstorage = "sqlite:///own/x.db"\n'
+    )
+    code, text, _ = run("doctor")
+    assert code == 0
+    assert "mnist in here" in text
+    assert "sqlite:///own/x.db, which a search will make" in text
+    assert "sqlite:///typed.db" in run("doctor", "--storage", "sqlite:///typed.db")[1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser writes everywhere")

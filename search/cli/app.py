@@ -21,6 +21,9 @@ from search.screen import Screen
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""
 
+COMMANDS, MISTAKE = "search.commands", "search.mistake"
+"""Of a file of options, in a context's `meta`: those of the commands, and what is wrong with it."""
+
 T = TypeVar("T")
 
 app = typer.Typer(
@@ -88,11 +91,11 @@ def _config(context: typer.Context, value: Path | None) -> Path | None:
     if {"-h", "--help"} & set(sys.argv):  # a file that is wrong is no reason to withhold help
         return value
     try:
-        context.default_map = read_config(value, context)
+        context.default_map, context.meta[COMMANDS] = read_config(value, context)
     except DrillError as error:
         if "doctor" not in sys.argv:  # which goes on and finds what else is wrong
             raise
-        screen_of(context).mistake(str(error))
+        context.meta[MISTAKE] = error
     return value
 
 

@@ -1,7 +1,8 @@
 """Options from a file: `--config search.yaml`, else `[tool.drill-search]` of the current folder's pyproject.toml.
 
-Top-level keys are options of the search; a mapping named as a command holds options of that command. Names are
-those of the options, with - or _ (`starts: false`, not `no-starts`). What is typed wins.
+Top-level keys are options of the search, and those of data and training hold for every command that has them; a
+mapping named as a command holds options of that command. Names are those of the options, with - or _
+(`starts: false`, not `no-starts`). What is typed wins.
 """
 
 import tomllib
@@ -22,12 +23,15 @@ FILES = ("out", "log")
 """Options that are files to write."""
 STORAGES = ("storage", "to")
 """Options that are database URLs."""
+EVERYWHERE = ("data", "offline", "device", "engine", "address", "precision", "workers")
+"""Options of the search that hold for other commands, too. `storage` does not: they use the last one, and with a
+step file `confirm` and `export` use none."""
 LEFT_OUT = ("config", "help", "install_completion", "show_completion")
 """Options that stand in no file."""
 
 
-def read_config(file: Path | None, context: typer.Context) -> dict[str, Any]:
-    """The options of a file, as click's `default_map`.
+def read_config(file: Path | None, context: typer.Context) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a file: of the search, and by their names those of the commands, each as a `default_map`.
 
     Args:
         file: YAML, or None for pyproject.toml where there is one.
@@ -40,23 +44,27 @@ def read_config(file: Path | None, context: typer.Context) -> dict[str, Any]:
     return _of_command(content, context.command, where, context)
 
 
-def _of_command(content: Mapping[str, Any], command: Any, where: str, context: typer.Context) -> dict[str, Any]:
-    """Options of a command, and in mappings those of the commands below it."""
+def _of_command(
+    content: Mapping[str, Any], command: Any, where: str, context: typer.Context
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a command, and of those below it. They are apart, because an option may have a command's name."""
     below = getattr(command, "commands", {})
     # `baselines` is both a command and an option of the search.
     sections = {
         key: value or {} for key, value in content.items() if key in below and isinstance(value, dict | None)
     }
     options = {key: value for key, value in content.items() if key not in sections}
-    found = _named(options, command, where, context)
-    if command is not context.command:  # what is said of `studies` is said of its commands, too
-        for name, each in below.items():
-            known = {parameter.name for parameter in each.params}
-            found[name] = {key: value for key, value in found.items() if key in known}
-    for name, section in sections.items():
-        more = _of_command(section, below[name], f"{where}: {name}", context)
-        found[name] = {**found.get(name, {}), **more}
-    return found
+    own = _named(options, command, where, context)
+    # What is said of `studies` is said of its commands, too.
+    shared = own if command is not context.command else {key: own[key] for key in EVERYWHERE if key in own}
+    found = {}
+    for name, each in below.items():
+        known = {parameter.name for parameter in each.params}
+        found[name] = {key: value for key, value in shared.items() if key in known}
+        if name in sections or hasattr(each, "commands"):
+            more, further = _of_command(sections.get(name, {}), each, f"{where}: {name}", context)
+            found[name] |= more | further
+    return own, found
 
 
 def _yaml(file: Path) -> tuple[str, dict[str, Any]]:

@@ -1,10 +1,12 @@
 """`drill-search doctor`."""
 
 from dataclasses import asdict
+from typing import Any
 
 import typer
 
-from search.cli.app import Data, Json, Log, Offline, Quiet, Storage, app, screen_of
+from drill_models.errors import DrillError
+from search.cli.app import MISTAKE, Data, Json, Log, Offline, Quiet, Storage, app, call, screen_of
 
 TROUBLE = 1
 """Exit code where a search could not do what it should."""
@@ -25,9 +27,10 @@ def doctor(
     from search.doctor import examine
     from search.tables import finding_lines
 
-    screen = screen_of(context)
+    screen, source = screen_of(context), DataSource(folder=data, offline=offline)
+    storage = storage or context.find_root().params["storage"]  # what a search would use
     findings = []
-    for finding in examine(DataSource(folder=data, offline=offline), storage):
+    for finding in examine(source, storage, wrong_options=_wrong_options(context)):
         findings.append(finding)
         for line in finding_lines(finding.what, finding.state, finding.found, finding.remedy):
             screen.result(line)
@@ -43,3 +46,17 @@ def doctor(
     screen.document([asdict(finding) for finding in findings])
     if bad:
         raise typer.Exit(TROUBLE)
+
+
+def _wrong_options(context: typer.Context) -> str | None:
+    """What the search would say of the options in a file, where there are any."""
+    from search.options import search_config, training_options
+
+    if MISTAKE in context.meta:
+        return str(context.meta[MISTAKE])
+    search: Any = context.find_root()
+    try:
+        call(search_config, search, training=call(training_options, search))
+    except DrillError as error:
+        return str(error)
+    return None

@@ -9,6 +9,8 @@ import typer
 from drill_models.datasets import DATASET_NAMES
 from drill_models.errors import DrillError
 from search.cli.app import (
+    COMMANDS,
+    MISTAKE,
     Address,
     Config,
     Data,
@@ -152,7 +154,12 @@ def search(
             raise DrillError(
                 f"{before[0]} stands before {context.invoked_subcommand}; options follow their command"
             )
+        if context.invoked_subcommand != "doctor" and MISTAKE in context.meta:
+            raise context.meta[MISTAKE]
+        context.default_map = context.meta.get(COMMANDS)
         return
+    if MISTAKE in context.meta:
+        raise context.meta[MISTAKE]
     screen = screen_of(context)
     if len(sys.argv) == 1:
         screen.out.print(context.get_help(), highlight=False, markup=False)
