@@ -8,11 +8,18 @@ what is not here.
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.exceptions import TyperException
+
+from search.screen import Screen
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -56,6 +63,57 @@ def test_pages_name_no_command_that_is_not_there() -> None:
     for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
         for word in re.findall(r"drill-search ([a-z]+)\b", page.read_text(encoding="utf-8")):
             assert word in known or word in ("finds", "is", "does", "had"), f"{page}: {word}"
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    """The words of each line that is a command, indented, in a block or after a variable's setting or `uv run`."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True) if re.match(r"(?:    )?(?:\w+=\S+ )*drill-search ", line) else []
+        if words:
+            yield words[words.index("drill-search") + 1 :]
+    for span in re.findall(r"`drill-search ([^`]+)`", text):
+        if not re.search(r"\b[A-Z]{4,}\b", span):  # which stands for something
+            yield shlex.split(span)
+
+
+def _parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads a command line as the program does, and calls nothing, so not what would be installed."""
+    if "--install-completion" in words:
+        return
+    import search.cli
+    from search.cli.app import app
+
+    assert search.cli.main is not None
+    monkeypatch.setattr(sys, "argv", ["drill-search", *words])
+    command: Any = typer.main.get_command(app)
+    screen = Screen()
+    try:
+        context = command.make_context("drill-search", list(words), obj=screen)
+        while rest := [*context._protected_args, *context.args]:
+            name, command, rest = command.resolve_command(context, rest)
+            context = command.make_context(name, rest, parent=context)
+    finally:
+        screen.close()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_commands_and_options_are_there(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("search.yaml").write_text("trials: 1\n", encoding="utf-8")
+    for words in _commands(page):
+        try:
+            _parse(words, monkeypatch)
+        except TyperException as error:
+            raise AssertionError(f"{page}: drill-search {shlex.join(words)}: {error.format_message()}") from error
+        except typer.Exit:  # of --help
+            pass
+
+
+def test_an_option_that_is_not_there_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (["--nonsense"], ["confirm", "--nonsense"], ["studies", "list", "--nonsense"], ["nonsense"]):
+        with pytest.raises(TyperException):
+            _parse(words, monkeypatch)
 
 
 def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
