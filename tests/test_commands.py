@@ -14,7 +14,6 @@ import pytest
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
-from search.confirm import Confirmed
 from search.doctor import LIBRARIES, Finding, examine
 from search.last_used import remember
 from search.reading import open_to_read
@@ -60,17 +59,6 @@ def test_every_table_has_a_document(run: Run) -> None:
     assert frontier["front"]
     findings = json.loads(run("doctor", "--json", "--offline")[1])
     assert {finding["state"] for finding in findings} == {"ok", "missing"}
-
-
-def test_replayed_hand_steps_have_a_document(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without MNIST, which they need: what comes of training them is made up."""
-    monkeypatch.setattr(
-        "search.confirm_job._confirm", lambda steps, *_: tuple(Confirmed(step, (), 10_000) for step in steps)
-    )
-    code, text, error = run("baselines", "a-runs/5", "--json")
-    assert code == 0, error
-    (replayed,) = json.loads(text)
-    assert (replayed["name"], replayed["n_params"]) == ("a-runs 5", 9816)
 
 
 def test_json_for_every_command_by_a_file_of_options(run: Run) -> None:

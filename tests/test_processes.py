@@ -12,14 +12,18 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
+from search.cli import main  # noqa: F401  (registers the commands)
+from search.cli.app import app
 from search.history import point_of
 from tests.programs import ROOT, ran, running, states_of, trials_of, wait_for_a_running_trial, workers_of
 
@@ -213,8 +217,17 @@ def test_the_dashboard_serves_the_study(tmp_path: Path) -> None:
     assert [study["study_name"] for study in studies] == ["mnist-5k-1000-drill2-1epochs"]
 
 
+def _each_command() -> Iterator[list[str]]:
+    """Words of every command, those below `studies` included."""
+    group: Any = typer.main.get_command(app)
+    for name, each in group.commands.items():
+        yield [name]
+        yield from ([name, inner] for inner in getattr(each, "commands", {}))
+
+
 QUICK = [
     ["--help"],
+    *([*words, "--help"] for words in _each_command()),
     ["show", str(ROOT / "studies/drills/a-runs/5.yaml")],
     ["--budget", "100"],
     ["--budget", "10000", "--max-macs", "10"],
