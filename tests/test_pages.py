@@ -20,11 +20,13 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search import attrs
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
+from search.pages.charts import curve_chart
 from search.pages.figures import FIGURES
 from search.pages.series import curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
 from search.study import read_space
 from tests.command_line import Run
+from tests.jobs import record
 
 ROOT = Path(__file__).parent.parent
 NAME = "seen <b>&"
@@ -208,3 +210,12 @@ def test_no_curve_is_drawn_twice_of_a_trial_that_was_interrupted_after_its_last_
         else:
             study.tell(trial, 0.85)
     assert [line.number for line in curve_lines(study)] == [1]
+
+
+@pytest.mark.parametrize("accuracies", [(0.7, 0.8, 0.85), (0.1,), (0.2, 0.97, 0.995), (0.993, 1.0)])
+def test_the_best_epoch_is_in_a_trials_picture(accuracies: tuple[float, ...]) -> None:
+    records = [record(epoch, accuracy) for epoch, accuracy in enumerate(accuracies, start=1)]
+    (axes,) = curve_chart(records, 0.994).axes
+    low, high = axes.get_ylim()
+    assert low < max(accuracies) <= high
+    assert low < 0.994 < high

@@ -52,12 +52,13 @@ def curve_chart(records: Sequence[EpochRecord], target: float, held_out: str = "
     axes.plot(epochs, [record.train_accuracy for record in records], color=GREY, marker=".", label="training")
     axes.plot(epochs, [record.val_accuracy for record in records], color=BLUE, marker="o", ms=4, label=held_out)
     axes.axhline(target, color=RED, ls=":", label=f"target {target:.2%}")
-    axes.set_ylim(bottom=max(min(record.val_accuracy for record in records), target - 0.08) - 0.002, top=1.0)
+    # Early epochs may be far below; the best one is in the picture, however weak the run.
+    axes.set_ylim(bottom=min(target, max(record.val_accuracy for record in records)) - 0.08, top=1.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy")
     percent_axis(axes)
-    axes.legend(loc="lower right")
+    legend_above(figure)
     return figure
 
 
