@@ -1,21 +1,30 @@
 """What each sitting of a search was asked to do and ran on, kept in its study: so that it can be done again."""
 
 import platform
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import optuna
 
 from drill_models.backend import Backend
 from search.config import SearchConfig
+from search.names import RAY
+from search.storage import parse, shown
+from spaces.budget import Budget
 
 SITTING = "sitting"
 """User attributes of a study: `sitting:1` is the first."""
 
 LIBRARIES = ("drill-search", "torch", "optuna", "numpy")
+
+OPTIONS = {"trackers": "tracker", "own_skeletons": "skeleton", "hold_seeds": "seeds"}
+"""Options that are not named as the setting."""
 
 
 def keep_sitting(study: optuna.Study, config: SearchConfig, backend: Backend, workers: int) -> None:
@@ -23,18 +32,16 @@ def keep_sitting(study: optuna.Study, config: SearchConfig, backend: Backend, wo
 
     Args:
         study: Of the search.
-        config: Every setting. Paths and the storage are left out: they are of one machine.
+        config: Every setting; passwords are not kept.
         backend: What trains.
         workers: How many trials at a time.
     """
-    asked = asdict(config)
-    for name in ("skeletons", "storage", "out", "training"):
-        del asked[name]
     study.set_user_attr(
         f"{SITTING}:{len(sittings(study)) + 1}",
         {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
-            "asked": asked,
+            "command": full_command(config),
+            "asked": {**_asked(config), "command": config.command},
             "backend": asdict(backend),
             "workers": workers,
             "python": platform.python_version(),
@@ -42,6 +49,63 @@ def keep_sitting(study: optuna.Study, config: SearchConfig, backend: Backend, wo
             "versions": {name: version(name) for name in LIBRARIES},
         },
     )
+
+
+def _asked(config: SearchConfig) -> dict[str, Any]:
+    """Every setting, by the names of options, as plain values; skeletons themselves are kept by the study."""
+    asked, training = asdict(config), asdict(config.training)
+    for name in ("skeletons", "command", "training"):
+        del asked[name]
+    cluster = training.pop("cluster")
+    if cluster is not None:
+        training |= {"engine": RAY, **cluster}
+    found = {**asked, **training}
+    found["storage"] = None if config.storage is None else shown(parse(config.storage))
+    for name in ("out", "data"):
+        found[name] = None if found[name] is None else str(found[name])
+    return found
+
+
+def full_command(config: SearchConfig) -> list[str]:
+    """The words that ask for all of it, wherever they came from: typed, in a file of options, in the environment.
+
+    What is at its default is left out, but for the budget.
+    """
+    asked = _asked(config)
+    usual = _asked(SearchConfig(budget=Budget(max_params=1), skeletons=()))
+    limits = asked.pop("budget")
+    words = ["drill-search"]
+    if config.hold_seeds is not None:
+        words.append("frontier")
+        del asked["objective"]  # which that command implies
+    words += ["--budget", str(limits.pop("max_params"))]
+    asked["own_skeletons"] = _skeleton_files(config)
+    for name, value in {**limits, **asked}.items():
+        option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
+        if value == usual.get(name):
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-"))
+        else:
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [option, str(each)]
+    return words
+
+
+def _skeleton_files(config: SearchConfig) -> tuple[str, ...]:
+    """The files of the user's own skeletons as they were typed; else it is only known what each is called."""
+    typed: list[str] = []
+    for word, following in pairwise((*config.command, "")):
+        if word == "--skeleton":
+            typed.append(following)
+        elif word.startswith("--skeleton="):
+            typed.append(word.removeprefix("--skeleton="))
+    return tuple(typed or (f"FILE of {name}" for name in config.own_skeletons))
+
+
+def shown_command(sitting: Mapping[str, Any]) -> str:
+    """A sitting's command, to be pasted into a shell; of an older version as it was typed."""
+    return shlex.join(sitting.get("command", sitting["asked"]["command"]))
 
 
 def sittings(study: optuna.Study) -> list[dict[str, Any]]:

@@ -20,13 +20,15 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search import attrs
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
+from search.config import SearchConfig
 from search.pages.charts import curve_chart
 from search.pages.figures import FIGURES
 from search.pages.series import curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
+from search.sittings import full_command, shown_command, sittings
 from search.study import read_space
 from tests.command_line import Run
-from tests.jobs import record
+from tests.jobs import BUDGET, record
 
 ROOT = Path(__file__).parent.parent
 NAME = "seen <b>&"
@@ -54,7 +56,8 @@ def test_notes_files_and_figures(searched: Path) -> None:
     with open_to_read(None, NAME) as study:
         note = _note(study, None)
         assert "at most 9,000 parameters" in note
-        assert "drill-search --trials 4" in note
+        assert "    drill-search --budget 9000 --trials 4 --epochs 2 --baselines e-codes/4" in note
+        assert f"--study '{NAME}'" in note
         assert "no verdict yet" in note
         for trial in study.trials:
             names = {meta.filename for meta in get_all_artifact_meta(trial, storage=study._storage)}
@@ -89,6 +92,7 @@ def test_the_report_says_whether_the_target_holds(run: Run, searched: Path) -> N
     assert "validation images are wrong" in page
     assert "<b>&amp;" not in page
     assert "seen &lt;b&gt;&amp;" in page
+    assert "drill-search --budget 9000 --trials 4" in page
     assert not re.search(r"<script|<link|@import|url\((?!#)|(src|href)=.https?:", page)
 
     shutil.rmtree("studies/artifacts")
@@ -219,3 +223,101 @@ def test_the_best_epoch_is_in_a_trials_picture(accuracies: tuple[float, ...]) ->
     low, high = axes.get_ylim()
     assert low < max(accuracies) <= high
     assert low < 0.994 < high
+
+
+OPTIONS = """
+[tool.drill-search]
+budget = 9000
+trials = 3
+epochs = 2
+max-macs = 900000
+target = 0.99
+dataset = "mnist-5k"
+data = "my data"
+sampler = "random"
+starts = false
+baselines = ["none"]
+finalists = 0
+timeout = 5000.5
+precision = "fp32"
+workers = 1
+study = "of a file"
+out = "a/b.yaml"
+
+[tool.drill-search.frontier]
+seeds = 5
+target = 0.98
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[SearchConfig]:
+    """What searches are asked to do, which they do not."""
+    found: list[SearchConfig] = []
+
+    def keep(config: SearchConfig, screen: object, command: object) -> bool:
+        found.append(config)
+        return True
+
+    monkeypatch.setattr("search.main_job.run_main_job", keep)
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--trials", "100"),
+        ("--trials", "9", "--objective", "pareto", "--finalists", "2", "--engine", "native", "--seed", "7"),
+        ("frontier", "--trials", "7", "--offline"),
+        ("frontier", "--seeds", "3"),
+    ],
+)
+@pytest.mark.parametrize("options", ["", OPTIONS])
+def test_the_command_that_is_kept_asks_for_the_same(
+    run: Run, asked: list[SearchConfig], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], options: str
+) -> None:
+    monkeypatch.delenv("DRILL_OFFLINE")
+    Path("my data").mkdir()
+    Path("pyproject.toml").write_text(options)
+    assert run(*words)[0] == 0
+    Path("pyproject.toml").unlink()
+    program, *kept = full_command(asked[0])
+    assert program == "drill-search"
+    assert run(*kept)[0] == 0
+    assert asked[1] == asked[0]
+
+
+def test_the_command_that_is_kept_has_no_password() -> None:
+    storage = "postgresql+psycopg://me:secret@host/db?password=secret&sslmode=require"
+    command = full_command(SearchConfig(budget=BUDGET, skeletons=(), storage=storage))
+    assert "secret" not in str(command)
+    assert command[-1] == "postgresql+psycopg://me:***@host/db?sslmode=require"
+
+
+def test_the_command_that_is_kept_names_the_skeleton_files() -> None:
+    typed = ("drill-search", "--skeleton", "own/a.yaml", "--skeleton=b.yaml")
+    for command, words in ((typed, ["own/a.yaml", "b.yaml"]), ((), ["FILE of a", "FILE of b"])):
+        config = SearchConfig(budget=BUDGET, skeletons=(), own_skeletons=("a", "b"), command=command)
+        assert full_command(config)[-4:] == ["--skeleton", words[0], "--skeleton", words[1]]
+
+
+def test_each_command_of_a_study_is_shown(run: Run) -> None:
+    few = ("--epochs", "1", "--workers", "1", "--baselines", "none", "--no-starts", "--finalists", "0", "-q")
+    Path("pyproject.toml").write_text("[tool.drill-search]\nbudget = 1000\ndataset = 'mnist-5k'\ntrials = 1\n")
+    assert run("--study", "s 1", *few)[0] == 0
+    assert run("--study", "s 1", *few)[0] == 0
+    assert run("--study", "s 1", "--trials", "2", *few)[0] == 0
+    with open_to_read(None, "s 1") as study:
+        note, kept = _note(study, None), sittings(study)
+    commands = [
+        f"drill-search --budget 1000 --trials {n} --epochs 1 --dataset mnist-5k --baselines none" for n in (1, 2)
+    ]
+    assert run("report", "--study", "s 1")[0] == 0
+    page = Path("studies/s 1.html").read_text()
+    for command in commands:
+        assert note.count(f"    {command}") == 1
+        assert page.count(f"<pre>{command}") == 1
+    assert f"{kept[0]['began']}, and 1 more time until {kept[1]['began']}" in page
+    assert kept[0]["asked"]["data"] is None
+    older = {"asked": {"command": ["drill-search", "--study", "s 1"]}}
+    assert shown_command(older) == "drill-search --study 's 1'"

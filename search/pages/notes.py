@@ -25,7 +25,7 @@ from search.history import (
     standing_of,
     tally,
 )
-from search.sittings import sittings
+from search.sittings import shown_command, sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent
 from spaces.drill import DrillSpace
@@ -99,8 +99,9 @@ def study_note(study: optuna.Study) -> str:
                 f"{_verdict(verdict)} There the target holds with {verdict.holding(settings.target)} of "
                 f"{verdict.seeds} seeds."
             )
-    for sitting in sittings(study)[-1:]:
-        lines.append("Made by:\n\n    " + shlex.join(sitting["asked"]["command"]))
+    commands = dict.fromkeys(map(shown_command, sittings(study)))
+    if commands:
+        lines.append("Made by:\n\n" + "\n".join(f"    {command}" for command in commands))
     lines.append("Export the best:\n\n    drill-search export --study " + shlex.quote(study.study_name))
     lines.append("Values are validation accuracies; the search does not read the test set.")
     return "\n\n".join(lines) + "\n"

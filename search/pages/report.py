@@ -4,8 +4,6 @@ The page is a template; this fills it from the study, and from the best network'
 """
 
 import base64
-import platform
-import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ from search.export import step_file, step_six
 from search.history import baselines, best, curve, front, has_two_values, ranked, standing_of, standings, tally
 from search.pages.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
 from search.pages.series import epochs_spent, importance, sizes
-from search.sittings import sittings
+from search.sittings import shown_command, sittings
 from search.storage import shown
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
@@ -111,7 +109,6 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     errors = _errors(study, url, trial, step, source)
     spent = epochs_spent(study)
     found = importance(study)
-    sitting = next(reversed(sittings(study)), None)
     return {
         "title": study.study_name,
         "holds": holds,
@@ -135,8 +132,8 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "importance": Markup(svg(importance_chart(found))) if found else "",
         "errors": errors if isinstance(errors, Errors) else None,
         "no_errors": errors if isinstance(errors, str) else "",
-        "command": shlex.join(sitting["asked"]["command"]) if sitting else "not recorded",
-        "environment": _environment(step, sitting, url),
+        "sittings": _sittings(study),
+        "environment": _environment(step, url),
         "made": f"drill-search {version('drill-search')}. Values are validation accuracies unless the test set is "
         f"named; no test image was read by the search.",
     }
@@ -207,22 +204,49 @@ def _baseline_rows(study: optuna.Study) -> list[list[str]]:
     return rows
 
 
-def _environment(step: Step, sitting: dict[str, Any] | None, url: URL) -> list[tuple[str, str]]:
+def _environment(step: Step, url: URL) -> list[tuple[str, str]]:
+    """Where the study lies, and what the best network's own run was trained by, whichever sitting that was."""
     run = None if step.result is None else step.result.run
     found = [("storage", shown(url))]
     if run is not None:
         threads = f"{run.threads} thread{'s' if run.threads > 1 else ''}"
-        found.append(("trained on", f"{run.device}, {threads}, {run.engine}, {run.precision}, seed {run.seed}"))
-    if sitting is not None:
-        found += [
-            ("began", sitting["began"]),
-            ("at a time", str(sitting["workers"])),
-            ("machine", f"{sitting['system']}, Python {sitting['python']}"),
-            ("versions", ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())),
-        ]
-    else:
-        found.append(("machine of this page", platform.platform(terse=True)))
+        program = "" if run.program is None else f" by drill-search {run.program}"
+        found.append(
+            (
+                "the best was trained",
+                f"with seed {run.seed}{program} and PyTorch {run.torch} on {run.device}, {threads}, {run.engine}, "
+                f"{run.precision}",
+            )
+        )
     return found
+
+
+def _sittings(study: optuna.Study) -> list[dict[str, Any]]:
+    """What the search was asked and ran on, each time; times with the same of both stand together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for sitting in sittings(study):
+        versions = ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())
+        machine = f"{sitting['system']}, Python {sitting['python']}"
+        key = shown_command(sitting), str(sitting["workers"]), machine, versions
+        found.setdefault(key, []).append(sitting["began"])
+    return [
+        {
+            "command": command,
+            "facts": [
+                ("began", _times(began)),
+                ("at a time", workers),
+                ("machine", machine),
+                ("versions", versions),
+            ],
+        }
+        for (command, workers, machine, versions), began in found.items()
+    ]
+
+
+def _times(began: Sequence[str]) -> str:
+    if len(began) == 1:
+        return began[0]
+    return f"{began[0]}, and {len(began) - 1} more time{'s' if len(began) > 2 else ''} until {began[-1]}"
 
 
 def _errors(study: optuna.Study, url: URL, trial: FrozenTrial, step: Step, source: DataSource) -> Errors | str:
