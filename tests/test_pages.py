@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from search import attrs
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
 from search.config import SearchConfig
-from search.pages.charts import curve_chart
-from search.pages.figures import FIGURES
-from search.pages.series import curve_lines, epochs_spent, importance, sizes
+from search.history import keep_finalists, keep_rerun
+from search.pages import series
+from search.pages.charts import curve_chart, size_chart, spent_chart, svg
+from search.pages.figures import FIGURES, curve_figure, size_figure
+from search.pages.report import _curves_caption, _sizes_caption
+from search.pages.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
 from search.sittings import full_command, shown_command, sittings
-from search.study import read_space
+from search.study import SETTINGS, read_space, settings_of
 from tests.command_line import Run
-from tests.jobs import BUDGET, record
+from tests.jobs import BUDGET, made_study, record
+from tests.spaces_for_tests import SPACE, random_points
 
 ROOT = Path(__file__).parent.parent
 NAME = "seen <b>&"
@@ -202,6 +207,18 @@ def test_a_search_goes_on_after_one_that_died_while_it_proposed(run: Run, drawn:
     assert run("report", "--study", "half")[0] == 0
 
 
+def test_a_trial_that_failed_is_not_called_stopped_early() -> None:
+    study = optuna.create_study()
+    for state in (TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE):
+        trial = study.ask()
+        trial.set_user_attr(attrs.CURVE, [[1, 0.01, 0.5, 0.8, 0.4, 0.85, 2.0]])
+        trial.report(0.85, 1)
+        study.tell(trial, 0.85 if state == TrialState.COMPLETE else None, state=state)
+    study.ask().set_user_attr(attrs.CURVE, [[1, 0.01, 0.5, 0.8, 0.4, 0.85, 2.0]])  # has no state yet
+    assert [line.state for line in curve_lines(study)] == ["failed", "stopped early", "complete"]
+    assert [line.name for line in curve_figure(study).data] == ["failed", "stopped early", "complete"]
+
+
 def test_no_curve_is_drawn_twice_of_a_trial_that_was_interrupted_after_its_last_epoch() -> None:
     study = optuna.create_study()
     row = [1, 0.01, 0.5, 0.8, 0.4, 0.85, 2.0]
@@ -321,3 +338,68 @@ def test_each_command_of_a_study_is_shown(run: Run) -> None:
     assert kept[0]["asked"]["data"] is None
     older = {"asked": {"command": ["drill-search", "--study", "s 1"]}}
     assert shown_command(older) == "drill-search --study 's 1'"
+
+
+def _made(values: Sequence[tuple[int, float]]) -> optuna.Study:
+    """A study with settings."""
+    study = made_study(values)
+    config = SearchConfig(budget=BUDGET, skeletons=(), objective="pareto")
+    study.set_user_attr(SETTINGS, asdict(settings_of(config, "mnist-5k")))
+    return study
+
+
+def test_the_budgets_line_has_its_name() -> None:
+    figure = json.loads(size_figure(_made([(700, 0.8), (1400, 0.9)])).to_json())
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    line, _ = figure["layout"]["shapes"]
+    (budget,) = [one for one in figure["layout"]["annotations"] if one["text"] == "budget"]
+    assert line["x0"] == BUDGET.max_params == pytest.approx(10 ** budget["x"])
+    assert (budget["yref"], budget["y"], budget["yanchor"]) == ("paper", 1, "bottom")
+
+
+def test_importance_is_told_from_trials_of_the_whole_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(direction="maximize")
+    for i, params in enumerate(random_points(90)):
+        study.add_trial(optuna.create_trial(value=i / 100, params=params, distributions=dict(SPACE.distributions)))
+    seen: list[float] = []
+
+    def keep(only: optuna.Study, evaluator: object) -> dict[str, float]:
+        seen.extend(trial.value or 0.0 for trial in only.trials)
+        return {}
+
+    whole = importance(study)
+    assert sum(share for _, share in importance(study, top=100)) == pytest.approx(1)
+    monkeypatch.setattr(series, "MAX_FOR_IMPORTANCE", 30)
+    assert len(importance(study)) == len(whole)
+    monkeypatch.setattr("optuna.importance.get_param_importances", keep)
+    importance(study)
+    assert seen == [i / 100 for i in range(0, 90, 3)]
+
+
+def test_charts_of_many_trials_are_small() -> None:
+    spent = [Spent(number, number % 14 + 1, 14 - number % 14) for number in range(10_000)]
+    found = [Size(n, "", "trial", 500 + n, 0.99 + n % 7 / 1000, on_front=n < 5) for n in range(10_000)]
+    for text in (svg(spent_chart(spent)), svg(size_chart(found, 20_000, 0.994))):
+        assert len(text) < 300_000
+        assert "<image" in text
+        assert "</text>" in text
+    few = svg(spent_chart(spent[:20])) + svg(size_chart(found[:20], 20_000, 0.994))
+    assert "<image" not in few
+    trained, _ = spent_chart([one for one in spent if one.number % 2]).axes[0].patches
+    heights = trained.get_data().values  # type: ignore[attr-defined]
+    assert list(heights[:3]) == [2, 0, 4]  # a trial that failed leaves a gap
+
+
+def test_captions_say_what_is_below_and_how_the_best_was_chosen() -> None:
+    found = [
+        Size(n, "", "trial", 500, accuracy, on_front=False) for n, accuracy in enumerate((0.99, 0.97, 0.9, 0.1))
+    ]
+    assert _sizes_caption(found[:2], 0.99).endswith("and of the seeds.")
+    assert _sizes_caption(found, 0.994).endswith("Below the picture, under 96.00%: 2 more.")
+
+    study = made_study([(700, 0.9), (1400, 0.91)])
+    trial = study.trials[1]
+    assert "luckiest of many" in _curves_caption(study, trial)
+    keep_rerun(study, 1, 5, [record(1, 0.8)])
+    keep_finalists(study, [trial], top=2, seeds=1)
+    assert "the best by the mean of 2 seeds" in _curves_caption(study, trial)

@@ -23,6 +23,8 @@ PAGE_COLORS = {
 """Names of a page's colours, of which it has light and dark ones; the last four are matplotlib's own."""
 ROOM = 0.03
 """Below the best, so much accuracy is shown: early epochs and bad trials are far below."""
+MANY = 500
+"""Of more trials than that the points and bars are pixels, else a page would have megabytes of them."""
 
 
 def new_chart(width: float = 7, height: float = 4) -> tuple[Figure, Axes]:
@@ -91,17 +93,27 @@ def curves_chart(lines: Sequence[tuple[str, Sequence[float]]], target: float) ->
     return figure
 
 
+def lowest_shown(found: Sequence[Size], target: float) -> float:
+    """The accuracy at which the picture of accuracy against parameters begins; worse trials are below it."""
+    accuracies = [size.accuracy for size in found]
+    return max(min(max(accuracies), target) - ROOM, min(target, *accuracies) - ROOM / 20)
+
+
 def size_chart(found: Sequence[Size], budget: int, target: float) -> Figure:
     """Accuracy against parameters, with the budget, the front and the hand steps."""
     figure, axes = new_chart()
     looks = {"trial": (GREY, "o"), "starting point": (GREEN, "D"), "hand step": (ORANGE, "s")}
     top = max(size.accuracy for size in found)
-    lowest = max(min(top, target) - ROOM, min(target, *(size.accuracy for size in found)) - ROOM / 20)
+    lowest = lowest_shown(found, target)
     for kind, (color, marker) in looks.items():
         these = [size for size in found if size.kind == kind and size.accuracy >= lowest]
         if these:
             points = [size.n_params for size in these], [size.accuracy for size in these]
-            axes.scatter(*points, color=color, marker=marker, s=24, label=f"{kind}s", zorder=3)
+            many = len(these) > MANY
+            dots = axes.scatter(
+                *points, color=color, marker=marker, s=8 if many else 24, label=f"{kind}s", zorder=3
+            )
+            dots.set_rasterized(many)
     front = sorted((size for size in found if size.on_front and size.accuracy >= lowest), key=lambda s: s.n_params)
     axes.step([s.n_params for s in front], [s.accuracy for s in front], where="post", color=BLUE, label="front")
     axes.axvline(budget, color=RED, ls="--", label="budget")
@@ -133,8 +145,11 @@ def spent_chart(spent: Sequence[Spent]) -> Figure:
     """Epochs that each trial trained, and those that stopping it saved."""
     figure, axes = new_chart(height=2.6)
     numbers, trained = [one.number for one in spent], [one.trained for one in spent]
-    axes.bar(numbers, trained, color=BLUE, width=0.9, label="trained")
-    axes.bar(numbers, [one.saved for one in spent], bottom=trained, color=GREY, width=0.9, label="saved")
+    if len(spent) > MANY:
+        _outlines(axes, spent)
+    else:
+        axes.bar(numbers, trained, color=BLUE, width=0.9, label="trained")
+        axes.bar(numbers, [one.saved for one in spent], bottom=trained, color=GREY, width=0.9, label="saved")
     axes.set_xlabel("trial")
     axes.set_ylabel("epochs")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -142,11 +157,22 @@ def spent_chart(spent: Sequence[Spent]) -> Figure:
     return figure
 
 
+def _outlines(axes: Axes, spent: Sequence[Spent]) -> None:
+    """Bars that stand so close that only their outline is seen, as pixels."""
+    first, last = spent[0].number, spent[-1].number
+    trained, whole = [0] * (last - first + 1), [0] * (last - first + 1)
+    for one in spent:
+        trained[one.number - first], whole[one.number - first] = one.trained, one.trained + one.saved
+    edges = [first - 0.5 + i for i in range(len(trained) + 1)]
+    axes.stairs(trained, edges, fill=True, color=BLUE, label="trained", rasterized=True)
+    axes.stairs(whole, edges, baseline=trained, fill=True, color=GREY, label="saved", rasterized=True)
+
+
 def svg(figure: Figure) -> str:
     """A figure as SVG to stand in a page: colours by the page's variables, text as text."""
     content = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "drill-search"}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(content, format="svg", dpi=200, transparent=True, metadata={"Date": None})
     text = content.getvalue()
     text = text[text.index("<svg") :]
     for color, variable in PAGE_COLORS.items():

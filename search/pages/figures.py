@@ -1,6 +1,7 @@
 """Figures of a study for optuna-dashboard, by plotly."""
 
 from collections.abc import Callable
+from math import log10
 
 import optuna
 import plotly.graph_objects as go
@@ -52,8 +53,18 @@ def _label(one: Size | CurveLine) -> str:
 
 
 def _mark(figure: go.Figure, settings: StudySettings) -> None:
-    figure.add_vline(x=settings.max_params, line={"color": RED, "dash": "dash"}, annotation_text="budget")
-    figure.add_hline(y=100 * settings.target, line={"color": RED, "dash": "dot"}, annotation_text="target")
+    """Budget and target, each with its name where no point is: above the picture, and where networks are small."""
+    figure.add_vline(x=settings.max_params, line={"color": RED, "dash": "dash"})
+    # On an axis of logarithms a line is placed by its value, but an annotation by its logarithm.
+    figure.add_annotation(
+        text="budget", x=log10(settings.max_params), y=1, yref="paper", yanchor="bottom", showarrow=False
+    )
+    figure.add_hline(
+        y=100 * settings.target,
+        line={"color": RED, "dash": "dot"},
+        annotation_text="target",
+        annotation_position="top left",
+    )
 
 
 def curve_figure(study: optuna.Study) -> go.Figure:
@@ -63,7 +74,7 @@ def curve_figure(study: optuna.Study) -> go.Figure:
     lines = curve_lines(study)
     for line in lines:
         name = "hand step" if line.kind == "hand step" else line.state
-        color = {"complete": BLUE, "stopped early": GREY, "hand step": ORANGE}[name]
+        color = {"complete": BLUE, "stopped early": GREY, "failed": RED, "hand step": ORANGE}[name]
         figure.add_scatter(
             x=list(range(1, len(line.accuracies) + 1)),
             y=[100 * accuracy for accuracy in line.accuracies],

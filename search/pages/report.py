@@ -31,9 +31,28 @@ from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.confirmed import ConfirmedRuns
 from search.describe import chain
 from search.export import step_file, step_six
-from search.history import baselines, best, curve, front, has_two_values, ranked, standing_of, standings, tally
-from search.pages.charts import curves_chart, digit_png, importance_chart, size_chart, spent_chart, svg
-from search.pages.series import epochs_spent, importance, sizes
+from search.history import (
+    baselines,
+    best,
+    curve,
+    finalists_of,
+    front,
+    has_two_values,
+    ranked,
+    standing_of,
+    standings,
+    tally,
+)
+from search.pages.charts import (
+    curves_chart,
+    digit_png,
+    importance_chart,
+    lowest_shown,
+    size_chart,
+    spent_chart,
+    svg,
+)
+from search.pages.series import Size, epochs_spent, importance, sizes
 from search.sittings import shown_command, sittings
 from search.storage import shown
 from search.study import kept_verdict, read_settings
@@ -108,7 +127,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         holds, where = held == verdict.seeds, f"test set of {settings.dataset}, {held} of {verdict.seeds} seeds"
     errors = _errors(study, url, trial, step, source)
     spent = epochs_spent(study)
-    found = importance(study)
+    found, found_sizes = importance(study), sizes(study)
     return {
         "title": study.study_name,
         "holds": holds,
@@ -122,8 +141,9 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "layers": layer_rows(count(step.model)),
         "analysis": step.analysis,
         "curves": Markup(svg(curves_chart(_curves(study, trial), settings.target))),
-        "curves_caption": "One run of each; the best trial's own run chose it, so it is the luckiest of many.",
-        "sizes": Markup(svg(size_chart(sizes(study), settings.max_params, settings.target))),
+        "curves_caption": _curves_caption(study, trial),
+        "sizes": Markup(svg(size_chart(found_sizes, settings.max_params, settings.target))),
+        "sizes_caption": _sizes_caption(found_sizes, settings.target),
         "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
         "baselines": _baseline_rows(study),
         "spent": Markup(svg(spent_chart(spent))),
@@ -184,6 +204,23 @@ def _curves(study: optuna.Study, trial: FrozenTrial) -> list[tuple[str, Sequence
         name = f"best hand step, {hand.user_attrs[attrs.BASELINE]}"
         lines.append((name, [record.val_accuracy for record in curve(hand)]))
     return lines
+
+
+def _curves_caption(study: optuna.Study, trial: FrozenTrial) -> str:
+    """How the best trial was chosen: by this very run, or by the mean of several."""
+    if trial.number not in finalists_of(study):
+        return "One run of each; the best trial's own run chose it, so it is the luckiest of many."
+    return (
+        f"One run of each. The best trial is one of a few that were chosen by this run, and of these the best by "
+        f"the {standing_of(study, trial).of}."
+    )
+
+
+def _sizes_caption(found: Sequence[Size], target: float) -> str:
+    lowest = lowest_shown(found, target)
+    below = sum(size.accuracy < lowest for size in found)
+    missing = f" Below the picture, under {percent(lowest)}: {below} more." if below else ""
+    return f"Complete trials; value: validation accuracy, mean of the last three epochs and of the seeds.{missing}"
 
 
 def _baseline_rows(study: optuna.Study) -> list[list[str]]:

@@ -25,6 +25,8 @@ Kind = Literal["trial", "hand step", "starting point"]
 
 MIN_FOR_IMPORTANCE = 20
 """Complete trials without which importance is noise."""
+MAX_FOR_IMPORTANCE = 1000
+"""Trials, taken evenly over the study, that importance is told from: each one more takes a millisecond."""
 MAX_CURVES = 150
 """Curves that one figure shows: the best, and the latest of the others."""
 
@@ -75,6 +77,14 @@ def sizes(study: optuna.Study) -> list[Size]:
     ]
 
 
+STATES: dict[TrialState, Literal["complete", "stopped early", "failed"]] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "stopped early",
+    TrialState.FAIL: "failed",
+}
+"""What became of a trial that ended."""
+
+
 @dataclass(frozen=True)
 class CurveLine:
     """A trial's validation accuracy after each epoch."""
@@ -82,7 +92,7 @@ class CurveLine:
     number: int
     name: str
     kind: Kind
-    state: Literal["complete", "stopped early"]
+    state: Literal["complete", "stopped early", "failed"]
     accuracies: tuple[float, ...]
 
 
@@ -91,7 +101,7 @@ def curve_lines(study: optuna.Study) -> list[CurveLine]:
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if attrs.CURVE in trial.user_attrs and not is_interrupted(trial)
+        if trial.state in STATES and attrs.CURVE in trial.user_attrs and not is_interrupted(trial)
     ]
     if len(trials) > MAX_CURVES:
         best = {trial.number for trial in ranked(study)[: MAX_CURVES // 3]}
@@ -102,7 +112,7 @@ def curve_lines(study: optuna.Study) -> list[CurveLine]:
             number=trial.number,
             name=name_of(trial),
             kind=kind_of(trial),
-            state="complete" if trial.state == TrialState.COMPLETE else "stopped early",
+            state=STATES[trial.state],
             accuracies=tuple(accuracies),
         )
         for trial in trials
@@ -134,11 +144,13 @@ def importance(study: optuna.Study, top: int = 12) -> list[tuple[str, float]]:
     """The dimensions that tell good trials from others, most important first, by PED-ANOVA; shares sum to 1.
 
     Source: Watanabe and others, IJCAI 2023. Empty where too few trials are complete. Hand steps and starting
-    points are left out: nobody drew their dimensions.
+    points are left out: nobody drew their dimensions. Of a long study some trials stand for all.
     """
     drawn = [trial for trial in complete_trials(study) if kind_of(trial) == "trial"]
     if len(drawn) < MIN_FOR_IMPORTANCE:
         return []
+    if len(drawn) > MAX_FOR_IMPORTANCE:
+        drawn = [drawn[i * len(drawn) // MAX_FOR_IMPORTANCE] for i in range(MAX_FOR_IMPORTANCE)]
     only = optuna.create_study(direction="maximize")
     only.add_trials(
         [
