@@ -70,13 +70,18 @@ def study_document(study: optuna.Study) -> Document:
     }
 
 
-def search_document(outcome: Outcome) -> Document:
-    """What a sitting of a search left."""
+def search_document(outcome: Outcome, said: str | None) -> Document:
+    """What a sitting of a search left; of what was looked for, and was found, also whether it holds the target."""
+    study, found = outcome.opened.study, [outcome.found] if said is not None and outcome.found is not None else []
+    holds = [standing.holds(read_settings(study).target) for standing in standings(study, found).values()]
     return {
-        **study_document(outcome.opened.study),
+        **study_document(study),
         "storage": shown(outcome.opened.url),
         "finished": outcome.finished,
         "exported": None if outcome.exported is None else str(outcome.exported),
+        "found": next(iter(trial_documents(study, found)), None),
+        "holds": next(iter(holds), None),
+        "said": said,
     }
 
 

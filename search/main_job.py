@@ -108,7 +108,8 @@ def _summary(outcome: Outcome, screen: Screen) -> None:
     if outcome.finished and outcome.found is not None:
         screen.result(_target_line(study, outcome.found))
         file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
-        screen.result(
-            f"next: drill-search report (a page on it), drill-search confirm{file} (its verdict on the test set)"
-        )
-    screen.document(search_document(outcome))
+        # The report is on the most accurate one.
+        page = "" if outcome.smallest else " (a page on it)"
+        screen.result(f"next: drill-search report{page}, drill-search confirm{file} (its verdict on the test set)")
+    looked_for = outcome.found if outcome.finished else None
+    screen.document(search_document(outcome, None if looked_for is None else _target_line(study, looked_for)))

@@ -37,6 +37,9 @@ def test_search_in_json(run: Run) -> None:
     assert document["trials"]["complete"] == 2
     assert document["best"][0]["n_params"] <= 2000
     assert document["exported"] == f"studies/{NAME}.yaml"
+    assert document["found"] == document["best"][0]
+    assert document["holds"] is False
+    assert "the target of 99.40% does not hold on the validation images of mnist-5k" in document["said"]
     assert "[2/2" in error
 
 

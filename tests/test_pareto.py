@@ -1,5 +1,6 @@
 """Every trade of accuracy against parameters in one study: search, export, and the smallest that holds."""
 
+import json
 from pathlib import Path
 
 import optuna
@@ -97,15 +98,24 @@ def test_the_smallest_that_holds_a_target(run: Run) -> None:
         mean = standing_of(study, found).mean
     assert f"mnist-5k: {mean:.2%}, mean of 2 seeds\n" in text  # of this network, not of the best
     assert f"drill-search confirm {file} (" in text
+    assert "a page on it" not in text  # the report is on the best
     # The same again trains nothing, and gives the same.
     before = file.read_text()
-    assert run("frontier", "--target", "0.15", *small)[0] == 0
+    code, text, _ = run("frontier", "--target", "0.15", *small, "--json")
+    assert code == 0
     assert file.read_text() == before
+    document = json.loads(text)
+    assert (document["found"]["trial"], document["found"]["mean"]) == (found.number, mean)
+    assert document["found"]["n_params"] == count(step.model).n_params
+    assert document["holds"] is True
+    assert "the target of 15.00% holds" in document["said"]
     assert list(Path("studies").glob("*.yaml")) == [file]
 
-    code, text, _ = run("frontier", "--target", "0.999", *small)
+    code, text, error = run("frontier", "--target", "0.999", *small, "--json")
     assert code == 0
-    assert "no network of this study holds 99.90% with every one of 2 seeds" in text
+    assert "no network of this study holds 99.90% with every one of 2 seeds" in error
+    document = json.loads(text)
+    assert [document[key] for key in ("found", "holds", "said")] == [None, None, None]
 
 
 class Made:
