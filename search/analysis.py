@@ -54,11 +54,11 @@ def _epochs(n: int) -> str:
     return f"{n} epoch{'s' if n != 1 else ''}"
 
 
-def noise_sentence(accuracy: float, n_images: int, runs: int) -> str:
-    """How far the mean of so many runs can be off."""
+def noise_sentence(accuracy: float, n_images: int, runs: int, chosen: str = "") -> str:
+    """How far the mean of so many runs can be off, and if it was chosen by it, in which way that goes."""
     error = math.sqrt(accuracy * (1 - accuracy) / n_images)
     which = "One run with one seed: its value" if runs == 1 else f"The mean of {runs} runs"
     return (
-        f"{which} has a standard error of about {error:.2%} on {n_images:,} validation images and is optimistic, "
-        f"because it was chosen by that value. The search did not use the test set."
+        f"{which} has a standard error of about {error:.2%} on {n_images:,} validation images"
+        f"{f' and is optimistic, because {chosen}' if chosen else ''}. The search did not use the test set."
     )

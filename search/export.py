@@ -272,8 +272,17 @@ def _analysis(
     sentences.append(fit_sentence(records, settings.target))
     sentences.append(target_sentence(records, settings.target))
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
-    sentences.append(noise_sentence(standing.mean, n_images, standing.runs))
+    sentences.append(noise_sentence(standing.mean, n_images, standing.runs, _chosen(study, trial)))
     return " ".join(sentences)
+
+
+def _chosen(study: optuna.Study, trial: FrozenTrial) -> str:
+    """What a trial was chosen for by its value; empty where it is no better than others."""
+    if ranked(study)[0].number == trial.number:
+        return "it was chosen by that value"
+    if trial.number in (point.number for point in front(study)):
+        return "by that value it is the best of its size and below"
+    return ""
 
 
 def _place(study: optuna.Study, trial: FrozenTrial) -> str:

@@ -16,8 +16,8 @@ from search import analysis, attrs
 from search.baselines import seed_baselines
 from search.config import SearchConfig, TrainingOptions
 from search.describe import chain
-from search.export import export_best
-from search.history import best
+from search.export import export_best, step_six
+from search.history import best, front, ranked
 from search.machines import ThisMachine
 from search.retrain import comparison, retrain
 from search.storage import open_storage, parse
@@ -176,6 +176,17 @@ def test_target_is_judged_by_the_last_five() -> None:
 def test_noise_is_the_binomial_error() -> None:
     assert "0.08%" in analysis.noise_sentence(0.994, 10_000, 1)
     assert "3 runs" in analysis.noise_sentence(0.994, 10_000, 3)
+
+
+def test_a_value_is_called_optimistic_where_it_was_chosen_by(searched: optuna.Study) -> None:
+    first, *others = ranked(searched)
+    assert "optimistic, because it was chosen by that value" in step_six(searched, first).analysis
+    sizes = {trial.number for trial in front(searched)}
+    for trial in others:
+        text = step_six(searched, trial).analysis
+        assert "chosen by that value" not in text
+        assert ("optimistic, because by that value it is the best of its size" in text) == (trial.number in sizes)
+        assert "standard error" in text
 
 
 def test_comparison_names_differences_only() -> None:
