@@ -21,7 +21,7 @@ from spaces.budget import Budget
 SITTING = "sitting"
 """User attributes of a study: `sitting:1` is the first."""
 
-LIBRARIES = ("drill-search", "torch", "optuna", "numpy")
+LIBRARIES = ("drill-search", "torch", "llvmlite", "optuna", "numpy")
 
 OPTIONS = {"trackers": "tracker", "own_skeletons": "skeleton", "hold_seeds": "seeds"}
 """Options that are not named as the setting."""
