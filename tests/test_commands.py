@@ -263,7 +263,7 @@ def test_each_sitting_is_kept_without_passwords(run: Run) -> None:
     assert first["asked"]["trials"] == 2
     assert second["asked"]["sampler"] == "random"
     assert second["asked"]["command"][-1] == "sqlite:///studies/drill-search.db"
-    assert set(first["versions"]) == {"drill-search", "torch", "optuna", "numpy"}
+    assert set(first["versions"]) == {"drill-search", "torch", "llvmlite", "optuna", "numpy"}
     assert len(all_studies(parse("sqlite:///studies/drill-search.db"))) == 1
 
 
