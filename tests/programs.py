@@ -86,9 +86,11 @@ def states_of(folder: Path) -> list[tuple[str, bool]]:
         return []
 
 
-def wait_for_a_running_trial(folder: Path, process: "subprocess.Popen[str]", after: int, at_once: int = 1) -> None:
+def wait_for_a_running_trial(
+    folder: Path, process: "subprocess.Popen[str]", after: int, at_once: int = 1, seconds: float = 120
+) -> None:
     """Until so many trials beyond some finished ones have trained an epoch; fails when the process ends before."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"the search ended before it could be stopped: {process.communicate()}")

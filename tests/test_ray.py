@@ -60,6 +60,7 @@ def _cluster(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
 
 @RAY
 @pytest.mark.slow
+@pytest.mark.timeout(600 + 20 * TOTAL)
 def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -68,7 +69,7 @@ def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
         words = ["--engine", "ray", "--address", address, "--trials", str(TOTAL), "--pruner", "none", *SHORT]
         words += ["--epochs", "4" if TOTAL < 50 else "2", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
         with running(folder, *words, "--budget", "7000", "--study", "two") as process:
-            wait_for_a_running_trial(folder, process, after=TOTAL // 3, at_once=2)
+            wait_for_a_running_trial(folder, process, after=TOTAL // 3, at_once=2, seconds=180 + 5 * TOTAL)
             assert cluster.stdin is not None
             assert cluster.stdout is not None
             print("remove", file=cluster.stdin, flush=True)
