@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from drill_models.backend import Backend, Environment
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted
 from search import attrs
@@ -31,9 +31,9 @@ from search.history import (
     reruns,
     standing_of,
 )
-from search.tasks import Began, Ended, Epoch, Event, Task
+from search.tasks import Task
 from search.workers import InProcess
-from tests.jobs import BUDGET, Log, made_study, record, run_here, small_job
+from tests.jobs import BUDGET, Instant, Log, made_study, record, run_here, small_job
 from tests.spaces_for_tests import SPACE
 
 
@@ -152,35 +152,6 @@ def test_a_front_is_trained_again_until_no_single_run_is_on_it() -> None:
     assert [trial.number for trial in ranked(study)][:2] == [3, 1]
 
 
-class Trained:
-    """An executor that trains nothing: each network reaches what its trial did."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study, self.numbers, self._events = study, list[int](), list[Event]()
-
-    here = False
-
-    @property
-    def free(self) -> int:
-        return 0 if self._events else 1
-
-    def submit(self, task: Task) -> None:
-        number = int(task.label.split(",")[0].removeprefix("trial "))
-        self.numbers.append(number)
-        found, where = accuracy_of(self._study.trials[number]), Environment(device="cpu", threads=1, torch="2")
-        self._events = [Began(task.key, where), Epoch(task.key, record(1, found)), Ended(task.key, "complete")]
-
-    def stop(self, key: int) -> None:
-        raise AssertionError
-
-    def events(self, timeout: float) -> list[Event]:
-        events, self._events = self._events, []
-        return events
-
-    def close(self) -> None:
-        pass
-
-
 class Quiet:
     """A display that is not looked at."""
 
@@ -191,11 +162,16 @@ class Quiet:
 
 def _finals(study: optuna.Study, top: int) -> list[int]:
     """Has the best trained again as a search does at its end; the numbers of the trials that were."""
-    executor = Trained(study)
+    numbers: list[int] = []
+
+    def reached(task: Task) -> float:
+        numbers.append(int(task.label.split(",")[0].removeprefix("trial ")))
+        return accuracy_of(study.trials[numbers[-1]])  # as in its first run
+
     config = SearchConfig(budget=BUDGET, skeletons=(), finalists=top, finalist_seeds=1, objective="pareto")
     opened = SimpleNamespace(study=study, space=SPACE)
-    Finals(config, opened, executor, Quiet(), lambda: False).best()  # type: ignore[arg-type]
-    return executor.numbers
+    Finals(config, opened, Instant(reached), Quiet(), lambda: False).best()  # type: ignore[arg-type]
+    return numbers
 
 
 def test_what_was_on_the_front_stays_on_it_where_not_all_are_trained_again() -> None:

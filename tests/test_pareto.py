@@ -7,7 +7,6 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from drill_models.backend import Environment
 from drill_models.count import count
 from drill_models.step_io import load_step
 from search import attrs
@@ -16,9 +15,9 @@ from search.history import accuracy_of, figures, front, standing_of
 from search.pruner import make_pruner
 from search.reading import open_to_read
 from search.runner import run_trials
-from search.tasks import Began, Ended, Epoch, Event, Task
+from search.tasks import Ended, Epoch, Event, Task
 from tests.command_line import Run
-from tests.jobs import Log, made_study, record, small_job
+from tests.jobs import Instant, Log, made_study, record, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
 SMALL = ("--epochs", "1", "--budget", "2000", "--workers", "1")
@@ -118,33 +117,9 @@ def test_the_smallest_that_holds_a_target(run: Run) -> None:
     assert [document[key] for key in ("found", "holds", "said")] == [None, None, None]
 
 
-class Made:
-    """An executor that trains nothing: a task ends at once with the next of the values that its trial has left."""
-
-    def __init__(self, values: dict[str, list[float]]) -> None:
-        self._values = values
-        self._events: list[Event] = []
-
-    here = False
-
-    @property
-    def free(self) -> int:
-        return 0 if self._events else 1
-
-    def submit(self, task: Task) -> None:
-        accuracy = self._values[task.label.split(",")[0]].pop(0)
-        where = Environment(device="cpu", threads=1, torch="2")
-        self._events = [Began(task.key, where), Epoch(task.key, record(1, accuracy)), Ended(task.key, "complete")]
-
-    def stop(self, key: int) -> None:
-        raise AssertionError
-
-    def events(self, timeout: float) -> list[Event]:
-        events, self._events = self._events, []
-        return events
-
-    def close(self) -> None:
-        pass
+def _made(values: dict[str, list[float]]) -> Instant:
+    """A task ends with the next of the values that its trial has left."""
+    return Instant(lambda task: values[task.label.split(",")[0]].pop(0))
 
 
 def test_a_lucky_network_hides_none_that_holds() -> None:
@@ -154,14 +129,21 @@ def test_a_lucky_network_hides_none_that_holds() -> None:
     told: list[Candidate] = []
     values = {"trial 1": [0.9930, 0.9950], "trial 2": [0.9942, 0.9944]}
     found = smallest_that_holds(
-        study, 0.994, SPACE, seeds=3, executor=Made(values), told=told.append, say=print, should_stop=lambda: False
+        study,
+        0.994,
+        SPACE,
+        seeds=3,
+        executor=_made(values),
+        told=told.append,
+        say=print,
+        should_stop=lambda: False,
     )
     assert found is not None
     assert found.user_attrs[attrs.N_PARAMS] == 3010
     assert [(one.trial.number, one.holds) for one in told] == [(1, False), (2, True)]
     # What is known to fail is not trained again.
     again = smallest_that_holds(
-        study, 0.994, SPACE, seeds=3, executor=Made({}), told=told.append, say=print, should_stop=lambda: False
+        study, 0.994, SPACE, seeds=3, executor=_made({}), told=told.append, say=print, should_stop=lambda: False
     )
     assert again is not None
     assert again.number == found.number
