@@ -65,7 +65,7 @@ class Log:
 
 
 class Instant:
-    """An executor that trains nothing: a task ends at once, after an epoch with the accuracy that is given for it."""
+    """An executor that trains nothing: a task ends at once, after an epoch with the accuracy that it is given."""
 
     here = False
 
