@@ -11,11 +11,14 @@ from optuna_dashboard import save_note
 from optuna_dashboard._note import get_note_from_system_attrs
 from sqlalchemy.engine import URL
 
+from drill_models.datasets import DatasetName
 from drill_models.errors import StudyError
+from drill_models.result import Caveat
 from search import attrs
 from search.artifacts import STEP_FILE, Artifacts, artifact_folder
 from search.config import SearchConfig
 from search.constraints import set_constraints
+from search.export import STARTING_POINT, step_six
 from search.history import pack_curve
 from search.storage import open_storage, parse
 from search.studies import COPYING, all_studies, copy_study, delete_study
@@ -25,12 +28,12 @@ from spaces.skeletons import load_skeletons
 from tests.jobs import record
 from tests.spaces_for_tests import SPACE
 
-BUDGET = Budget(max_params=200_000)
+BUDGET = Budget(max_params=10_000_000)
 
 
-def _made(url: URL, name: str, trials: int = 2) -> optuna.Study:
-    """A study with a file of each trial."""
-    settings = settings_of(SearchConfig(budget=BUDGET, skeletons=load_skeletons()), "mnist-5k")
+def _made(url: URL, name: str, trials: int = 2, dataset: DatasetName = "mnist-5k") -> optuna.Study:
+    """A study with a file of each trial; the first is a starting point."""
+    settings = settings_of(SearchConfig(budget=BUDGET, skeletons=load_skeletons()), dataset)
     storage = open_storage(url, create=True)
     study = open_study(storage, name, settings, load_skeletons(), RandomSampler(seed=0), NopPruner())
     for _ in range(trials):
@@ -39,6 +42,10 @@ def _made(url: URL, name: str, trials: int = 2) -> optuna.Study:
         set_constraints(trial, excess)
         trial.set_user_attr(attrs.N_PARAMS, excess["n_params"] + BUDGET.max_params)
         trial.set_user_attr(attrs.EPOCHS, 1)
+        trial.set_user_attr(attrs.SEED, trial.number)
+        trial.set_user_attr(attrs.ENVIRONMENT, {"device": "cpu", "threads": 1, "torch": "2"})
+        if trial.number == 0:
+            trial.set_user_attr(attrs.START, "one-pool")
         trial.set_user_attr(attrs.CURVE, pack_curve([record(1, 0.5)]))
         Artifacts(artifact_folder(url)).keep(trial, STEP_FILE, f"{name} {trial.number}".encode())
         study.tell(trial, 0.5)
@@ -89,7 +96,9 @@ def test_notes_of_a_copy_are_of_its_own_trials(tmp_path: Path) -> None:
     found = copied._storage.get_study_system_attrs(copied._study_id)
     assert get_note_from_system_attrs(found, None)["body"].startswith("# again\n")
     for trial in copied.trials:
-        assert get_note_from_system_attrs(found, trial._trial_id)["body"].startswith(f"# trial {trial.number}\n")
+        assert get_note_from_system_attrs(found, trial._trial_id)["body"].startswith(
+            f"# trial {trial.number}{': one-pool' if trial.number == 0 else ''}\n"
+        )
 
 
 def test_a_copy_that_fails_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,3 +126,14 @@ def test_a_copy_that_was_killed_is_no_study_and_is_made_anew(
     assert [each.counts.complete for each in all_studies(url)] == [2, 2]
     with pytest.raises(StudyError, match="there is a study two"):
         copy_study(url, "one", url, "two")
+
+
+def test_a_starting_point_says_how_its_training_was_chosen(tmp_path: Path) -> None:
+    url = parse(f"sqlite:///{tmp_path}/x.db")
+    cases: tuple[tuple[DatasetName, tuple[Caveat, ...]], ...] = (("mnist", (STARTING_POINT,)), ("kmnist", ()))
+    for dataset, said in cases:
+        study = _made(url, dataset, dataset=dataset)
+        first, second = (step_six(study, trial) for trial in study.trials)
+        assert first.result is not None
+        assert second.result is not None
+        assert (first.result.caveats, second.result.caveats) == (said, ())
