@@ -34,6 +34,9 @@ MIN_ALIKE = 3
 """So many of those that ended well must have a trial's schedule, or all are its like."""
 ENDED_WELL = 3
 """A trial ended well if its error is at most so many times the least."""
+MIN_EPOCHS = 2
+"""A trial trains for so many before it is looked at: with averaged weights and a rate that rises, the first says
+little, least of all on a small data set."""
 MAX_PEERS = 200
 """It looks at so many, the latest, so that its time does not grow with the study."""
 
@@ -122,7 +125,7 @@ class ForecastPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last epoch; its curve is in its attributes."""
         mine = _curve(trial)
-        if not mine.accuracies or attrs.BASELINE in trial.user_attrs:
+        if len(mine.accuracies) < max(1, min(MIN_EPOCHS, mine.epochs - 1)) or attrs.BASELINE in trial.user_attrs:
             return False
         complete = complete_trials(study)
         one_value, n_params = not has_two_values(study), trial.user_attrs[attrs.N_PARAMS]

@@ -11,7 +11,7 @@ from drill_models.result import EpochRecord
 from search import attrs
 from search.forecast import Curve, Finished, best_end
 from search.history import pack_curve
-from search.pruner import MIN_COMPLETE, ForecastPruner, is_hopeless
+from search.pruner import MIN_COMPLETE, MIN_EPOCHS, ForecastPruner, is_hopeless
 
 KINDS = CategoricalDistribution(("onecycle", "step"))
 EPOCHS = 10
@@ -126,8 +126,8 @@ def _stopped_at(study: optuna.Study, errors: list[float], n_params: int = 1000, 
     return None
 
 
-def test_what_is_dead_is_stopped_at_once_and_the_best_never() -> None:
-    assert _stopped_at(_study(PEERS), [0.9] * EPOCHS) == 1
+def test_what_is_dead_is_stopped_after_two_epochs_and_the_best_never() -> None:
+    assert _stopped_at(_study(PEERS), [0.9] * EPOCHS) == MIN_EPOCHS == 2
     assert _stopped_at(_study(PEERS), _errors(0.006, "onecycle")) is None
     assert _stopped_at(_study(PEERS), _errors(0.0055, "onecycle")) is None
     assert _stopped_at(_study(PEERS), _errors(0.02, "onecycle")) is not None
