@@ -174,7 +174,8 @@ class _Sitting:
                 counts = tally(self._job.study)
                 if counts.trained + counts.running >= self._job.trials:
                     return False
-                trial = self._ask()
+                trial = self._job.study.ask(dict(self._job.space.distributions))
+                self._mark(trial)
         except (LockLost, UpdateFinishedTrialError):
             # Somebody else may have taken the same place, or this trial for a dead process's: it is given back.
             # In a turn, lest another process queues its point at the same moment.
@@ -186,17 +187,19 @@ class _Sitting:
             self._begin(trial)
         return True
 
-    def _ask(self) -> optuna.Trial:
-        """A trial with all that others need to know of it: asked in a turn."""
+    def _mark(self, trial: optuna.Trial) -> None:
+        """Writes down all that others need to know of a trial, in the turn in which it was asked for.
+
+        Raises:
+            UpdateFinishedTrialError: Another process took it for a dead one's meanwhile.
+        """
         job = self._job
-        trial = job.study.ask(dict(job.space.distributions))
         trial.set_user_attr(attrs.OWNER, job.peers.mark)
         excess = job.budget.excess(job.space.model(trial.params))
         trial.set_user_attr(attrs.N_PARAMS, excess["n_params"] + job.budget.max_params)
         trial.set_user_attr(attrs.SEED, trial.user_attrs.get(attrs.SEED, job.seed + trial.number))
         trial.set_user_attr(attrs.EPOCHS, trial.user_attrs.get(attrs.EPOCHS, job.epochs))
         set_constraints(trial, excess)
-        return trial
 
     def _begin(self, trial: optuna.Trial) -> None:
         """Submits a trial, unless it is over the budget."""

@@ -1,6 +1,7 @@
 """Ask, train, report, prune, tell; interruption and failure."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord, last_three_mean
-from search import attrs, requeue
+from search import attrs, constraints, requeue, runner
 from search.history import curve, is_interrupted, point_of, ranked, tally
 from search.peers import OnlyProcess
 from search.runner import Job
@@ -140,6 +141,28 @@ def test_a_point_that_another_process_ended_while_it_was_drawn_is_kept() -> None
         counts = tally(study)
         assert (counts.waiting, counts.interrupted, counts.trained) == (1, 1, 0)
     assert point_of(study.get_trials()[1]) == trial.params
+
+
+def test_a_point_that_another_process_ended_while_it_was_marked_is_kept(
+    few_digits: ResidentData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one saw it before its size was written down, and so did not queue it."""
+    job, whole = small_job(trials=2), constraints.set_constraints
+
+    def taken(trial: optuna.Trial, excess: Mapping[str, float]) -> None:
+        if trial.number == 0:
+            seen = copy(job.study.get_trials(deepcopy=False)[0])
+            seen.user_attrs = {}
+            requeue.requeue(job.study, seen)
+        whole(trial, excess)
+
+    monkeypatch.setattr(runner, "set_constraints", taken)
+    assert run_here(job, few_digits, Log(), never)
+    first, again, _ = job.study.trials
+    assert (is_interrupted(first), again.user_attrs[attrs.RETRY_OF]) == (True, 0)
+    assert again.params == first.params
+    counts = tally(job.study)
+    assert (counts.trained, counts.interrupted, counts.waiting) == (2, 1, 0)
 
 
 def _dies(job: Job, data: ResidentData, after: str) -> None:
