@@ -19,7 +19,7 @@ def test_damaged_files_are_refused_in_one_sentence() -> None:
     assert sum(ends.values()) == 3_000
     # Were all of them refused, the damage would be too great to find anything behind the reader.
     assert all(ends[f"{family} {end}"] > 50 for family in fuzz.FAMILIES for end in ("read", "refused"))
-    assert megabytes > 0  # of this process, which other tests share; `python -m tests.fuzz` says what reading takes
+    assert megabytes > 0  # of this process, which other tests share; `python -m tests.fuzz` tells its own
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
