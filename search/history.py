@@ -201,15 +201,12 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
     search for every size, others may have been one run's luck and are left out; but those that are smaller than
     all finalists stay, by their own run.
     """
+    trials = feasible(study)
     last = finalists_of(study) if has_two_values(study) else frozenset()
-    smallest = min(
-        (trial.user_attrs[attrs.N_PARAMS] for trial in feasible(study) if trial.number in last), default=0
-    )
-
-    def may_stand(trial: FrozenTrial) -> bool:
-        return not last or trial.number in last or trial.user_attrs[attrs.N_PARAMS] < smallest
-
-    return _front(study, [trial for trial in feasible(study) if may_stand(trial)])
+    if last:
+        smallest = min((trial.user_attrs[attrs.N_PARAMS] for trial in trials if trial.number in last), default=0)
+        trials = [t for t in trials if t.number in last or t.user_attrs[attrs.N_PARAMS] < smallest]
+    return _front(study, trials)
 
 
 def front_so_far(study: optuna.Study) -> list[FrozenTrial]:
