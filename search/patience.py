@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -18,6 +17,7 @@ from sqlalchemy.exc import (
 )
 
 from drill_models.errors import Interrupted
+from search.together import TogetherStorage
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Patience:
             self.say("the database answers again")
 
 
-class PatientStorage(RDBStorage):
+class PatientStorage(TogetherStorage):
     """Optuna's storage in a database server, which may be gone for a while.
 
     Repeating is safe: attributes and intermediate values are set again to the same. A trial that was created
@@ -119,7 +119,7 @@ class PatientStorage(RDBStorage):
     Args:
         url: Of the database, with its password.
         patience: Shared with whatever else talks to the server.
-        engine_kwargs: As for `RDBStorage`.
+        engine_kwargs: As for `optuna.storages.RDBStorage`.
     """
 
     def __init__(self, url: str, patience: Patience, engine_kwargs: dict[str, Any]) -> None:
@@ -148,12 +148,13 @@ METHODS = (
     "_get_best_trial_id",
     "_get_trials",
     "_set_trial_param",
+    "_write_params",
 )
-"""What Optuna's cache calls of the storage behind it, in 5.0; a test reads them out of its source."""
+"""What Optuna's cache calls of the storage behind it, in 5.0, as a test reads out of its source; and our own."""
 
 
 def _patient(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
+    method = getattr(TogetherStorage, name)
 
     @wraps(method)
     def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:

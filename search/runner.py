@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class Job:
         peers: This process among those that search the study.
         keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
             complete one its weights (safetensors).
+        together: Within it the storage holds parameters back, and writes them at once at its end.
         say: Told why nothing happens for a while.
     """
 
@@ -79,6 +80,7 @@ class Job:
     timeout: float | None = None
     peers: Peers = field(default_factory=OnlyProcess)
     keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
+    together: Callable[[], AbstractContextManager[None]] = nullcontext
     say: Callable[[str], None] = lambda _: None
 
 
@@ -174,7 +176,8 @@ class _Sitting:
                 counts = tally(self._job.study)
                 if counts.trained + counts.running >= self._job.trials:
                     return False
-                trial = self._job.study.ask(dict(self._job.space.distributions))
+                with self._job.together():
+                    trial = self._job.study.ask(dict(self._job.space.distributions))
                 self._mark(trial)
         except (LockLost, UpdateFinishedTrialError):
             # Somebody else may have taken the same place, or this trial for a dead process's: it is given back.

@@ -34,6 +34,7 @@ from search.server_locks import LockLost
 from search.sittings import keep_sitting, sittings
 from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, storage_errors
 from search.study import StudySettings, open_study, read_space, settings_of, study_name
+from search.together import TogetherStorage
 from search.trackers import Trackers
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
@@ -110,7 +111,7 @@ def _search(
             watcher = _Watchers(display, publisher, trackers)
             try:
                 finished = run_trials(
-                    _job(config, opened, publisher, peers, display), executor, watcher, should_stop
+                    _job(config, opened, publisher, peers, display, storage), executor, watcher, should_stop
                 )
             finally:
                 trackers.close()
@@ -226,7 +227,14 @@ def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None)
     return export_best(study, config.out) if wanted and ranked(study) else None
 
 
-def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peers, display: Display) -> Job:
+def _job(
+    config: SearchConfig,
+    opened: Opened,
+    publisher: Publisher,
+    peers: Peers,
+    display: Display,
+    storage: TogetherStorage,
+) -> Job:
     return Job(
         study=opened.study,
         space=opened.space,
@@ -237,6 +245,7 @@ def _job(config: SearchConfig, opened: Opened, publisher: Publisher, peers: Peer
         timeout=config.timeout,
         peers=peers,
         keep=publisher.keep,
+        together=storage.params_together,
         say=display.notice,
     )
 

@@ -19,6 +19,7 @@ from drill_models.yaml_io import check_writable
 from search.patience import Patience, PatientStorage, cause_of
 from search.plain import check_plain, lock_name
 from search.server_locks import SILENCE, LockLost, server_locks
+from search.together import TogetherStorage
 
 DEFAULT_STORAGE = "sqlite:///studies/drill-search.db"
 
@@ -114,7 +115,7 @@ def reach(url: URL) -> bool:
     return True
 
 
-def open_storage(url: URL, *, create: bool, patience: Patience | None = None) -> RDBStorage:
+def open_storage(url: URL, *, create: bool, patience: Patience | None = None) -> TogetherStorage:
     """Connects to a storage.
 
     Args:
@@ -137,7 +138,7 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
     address = url.render_as_string(hide_password=False)
     with storage_errors(url), _missing_driver(url), _connecting(url):
         if url.get_backend_name() == "sqlite":
-            return RDBStorage(address, engine_kwargs={"connect_args": connect_args(url)})
+            return TogetherStorage(address, engine_kwargs={"connect_args": connect_args(url)})
         # Several processes that make the tables at the same time would trip over each other.
         waits = patience or Patience(seconds=0)
         settings = {"connect_args": connect_args(url), "pool_pre_ping": True}

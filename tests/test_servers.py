@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, _cached_storage
@@ -520,6 +521,45 @@ def test_a_study_that_is_searched_is_not_deleted(server: Postgres) -> None:
         delete_study(parse(url), "kept")
         with pytest.raises(StudyError, match="somebody deleted it"), storage_errors(parse(url)):
             study.ask()
+
+
+def test_parameters_whose_answer_was_lost_are_written_once(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    url = parse(server.database("answers"))
+    storage = open_storage(url, create=True, patience=Patience())
+    study = optuna.create_study(storage=storage)
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 9)}
+    study.ask(space)
+    writes: list[str] = []
+    lost: list[str] = []
+    commit = storage.engine.dialect.do_commit
+
+    def see(connection: object, cursor: object, statement: str, *more: object) -> None:
+        if statement.startswith("INSERT INTO trial_params"):
+            writes.append(statement)
+
+    def commit_without_answer(connection: Any) -> None:
+        commit(connection)
+        if writes and not lost:
+            lost.append(writes[0])
+            connection.driver_connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    event.listen(storage.engine, "before_cursor_execute", see)
+    monkeypatch.setattr(storage.engine.dialect, "do_commit", commit_without_answer)
+    with storage.params_together():
+        trial = study.ask(space)
+    assert (len(lost), len(writes)) == (1, 2)  # tried again
+    assert storage.get_trial(trial._trial_id).params == trial.params
+    storage.remove_session()
+    storage.engine.dispose()
+    again = open_storage(url, create=False)
+    with closed_after(again):
+        stored = optuna.load_study(study_name=study.study_name, storage=again)
+        assert [each.params.keys() for each in stored.get_trials()] == [space.keys()] * 2
 
 
 def test_everything_that_the_cache_asks_of_a_storage_is_patient() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
+from sqlalchemy import event
 
-from drill_models.errors import StudyError
+from drill_models.errors import Interrupted, StudyError
 from drill_models.hand_steps import choose
 from search import attrs
 from search.baselines import seed_baselines
@@ -224,3 +226,49 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         raw.execute("CREATE TRIGGER full BEFORE INSERT ON trials BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
     with pytest.raises(StudyError, match=r"failed: .*disk is full"), storage_errors(url):
         study.ask()
+
+
+def test_a_points_parameters_are_written_in_one_transaction(tmp_path: Path) -> None:
+    storage = open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=True)
+    study = open_study(
+        storage, "s", settings_of(_config(), "mnist"), SKELETONS, RandomSampler(seed=0), NopPruner()
+    )
+    space = dict(SPACE.distributions)
+    commits: list[object] = []
+    event.listen(storage.engine, "commit", commits.append)
+    study.ask(space)
+    each, commits[:] = len(commits), []
+    with storage.params_together():
+        asked = study.ask(space)
+    together = len(commits)
+    assert each - together >= len(space) - 1
+    assert storage.get_trial(asked._trial_id).params == asked.params
+    assert asked.params.keys() == space.keys()
+    commits.clear()
+    study.ask(space)
+    assert len(commits) == each  # outside, as Optuna does
+
+
+def test_of_a_point_that_is_not_drawn_to_its_end_nothing_is_written(tmp_path: Path) -> None:
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    storage = open_storage(parse(f"sqlite:///{tmp_path}/x.db"), create=True)
+    mine = optuna.load_study(study_name="s", storage=storage, sampler=RandomSampler(seed=0))
+    space = dict(SPACE.distributions)
+    mine.ask(space)
+
+    def half() -> None:
+        with storage.params_together():
+            mine.ask(dict(list(space.items())[:5]))
+            raise Interrupted
+
+    def ended_by_another() -> None:
+        with storage.params_together():
+            study.tell(mine.ask(space).number, state=TrialState.FAIL)
+
+    with pytest.raises(Interrupted):
+        half()
+    with pytest.raises(UpdateFinishedTrialError):
+        ended_by_another()
+    with storage.params_together():
+        later = mine.ask(space)
+    assert [trial.params for trial in study.get_trials()[1:]] == [{}, {}, later.params]
