@@ -5,13 +5,9 @@ from pathlib import Path
 
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 from drill_models.datasets import DatasetName
-from search.names import ObjectiveName, PrunerName, SamplerName, TrackerName
+from search.names import DEFAULT_BASELINES, ObjectiveName, PrunerName, SamplerName, TrackerName
 from spaces.budget import Budget
 from spaces.skeletons import Skeleton
-
-DEFAULT_BASELINES = ("e-codes/4", "b-cyclic/5", "d-rotation/5", "c-under-20k/4", "a-runs")
-"""The last step of four ladders, small and strong ones first, so that something good is there early; and all
-five steps of a-runs."""
 
 DEFAULT_EPOCHS = 15
 
@@ -78,6 +74,7 @@ class SearchConfig:
         study: Name of the study, or None for one that says data set, budget and space.
         out: The step file to write at the end, or None for one named as the study.
         own_skeletons: Names of those skeletons that are the user's.
+        skeleton_files: Where those were read.
         trackers: Which trackers are told of each trial.
         command: The words that were typed, without passwords; kept in the study.
     """
@@ -103,5 +100,6 @@ class SearchConfig:
     study: str | None = None
     out: Path | None = None
     own_skeletons: tuple[str, ...] = ()
+    skeleton_files: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     trackers: tuple[TrackerName, ...] = ()

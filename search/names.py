@@ -16,6 +16,10 @@ OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 FormatName = Literal["yaml", "python", "notebook", "onnx", "weights", "torch"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
+DEFAULT_BASELINES = ("e-codes/4", "b-cyclic/5", "d-rotation/5", "c-under-20k/4", "a-runs")
+"""Hand steps that a search trains first: the last step of four ladders, small and strong ones first, so that
+something good is there early; and all five steps of a-runs."""
+
 TrackerName = Literal["mlflow", "tensorboard"]
 TRACKER_NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
 

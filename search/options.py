@@ -10,8 +10,9 @@ from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
 from drill_models.hand_steps import choose
 from drill_models.yaml_io import check_writable
-from search.config import DEFAULT_BASELINES, ClusterOptions, SearchConfig, TrainingOptions
+from search.config import ClusterOptions, SearchConfig, TrainingOptions
 from search.names import (
+    DEFAULT_BASELINES,
     DEVICE_OPTIONS,
     OBJECTIVE_NAMES,
     PLACE_OPTIONS,
@@ -142,6 +143,7 @@ def search_config(
         trackers=_trackers(trackers or ()),
         # The user's own come last.
         own_skeletons=tuple(skeleton.name for skeleton in loaded[len(loaded) - len(skeletons) :]),
+        skeleton_files=tuple(map(str, skeletons)),
     )
     if config.objective == "pareto":
         _check_pareto(config)

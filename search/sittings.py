@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import optuna
@@ -23,7 +22,7 @@ SITTING = "sitting"
 
 LIBRARIES = ("drill-search", "torch", "llvmlite", "optuna", "numpy")
 
-OPTIONS = {"trackers": "tracker", "own_skeletons": "skeleton", "hold_seeds": "seeds"}
+OPTIONS = {"trackers": "tracker", "skeleton_files": "skeleton", "hold_seeds": "seeds"}
 """Options that are not named as the setting."""
 
 
@@ -79,7 +78,7 @@ def full_command(config: SearchConfig) -> list[str]:
         words.append("frontier")
         del asked["objective"]  # which that command implies
     words += ["--budget", str(limits.pop("max_params"))]
-    asked["own_skeletons"] = _skeleton_files(config)
+    del asked["own_skeletons"]  # the names in these files
     for name, value in {**limits, **asked}.items():
         option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
         if value == usual.get(name):
@@ -90,17 +89,6 @@ def full_command(config: SearchConfig) -> list[str]:
             for each in value if isinstance(value, tuple) else (value,):
                 words += [option, str(each)]
     return words
-
-
-def _skeleton_files(config: SearchConfig) -> tuple[str, ...]:
-    """The files of the user's own skeletons as they were typed; else it is only known what each is called."""
-    typed: list[str] = []
-    for word, following in pairwise((*config.command, "")):
-        if word == "--skeleton":
-            typed.append(following)
-        elif word.startswith("--skeleton="):
-            typed.append(word.removeprefix("--skeleton="))
-    return tuple(typed or (f"FILE of {name}" for name in config.own_skeletons))
 
 
 def shown_command(sitting: Mapping[str, Any]) -> str:

@@ -63,6 +63,12 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     code, text, _ = run(*SMALL, "--skeleton", "own.yaml")
     assert code == 0
     assert "mnist-5k-2000-drill2-mine-2epochs" in text
+    (tmp_path / "search.yaml").write_text("skeleton: [own.yaml]\n", encoding="utf-8")
+    code, text, error = run(*SMALL, "--config", "search.yaml")
+    assert (code, error) == (0, "")
+    assert "all 2 trials are there" in text or "going on" in text
+    _, text, _ = run("studies", "list", "mnist-5k-2000-drill2-mine-2epochs")
+    assert text.count("--skeleton own.yaml") == 2  # wherever it was named
 
 
 def test_show_prints_the_table_of_a_hand_step(run: Run) -> None:

@@ -16,10 +16,11 @@ from drill_models.errors import Interrupted, StudyError
 from drill_models.hand_steps import choose
 from search import attrs
 from search.baselines import seed_baselines
-from search.config import DEFAULT_BASELINES, SearchConfig
+from search.config import SearchConfig
 from search.history import baselines, best, tally
 from search.last_used import last_used, remember
 from search.main_job import _without_password
+from search.names import DEFAULT_BASELINES
 from search.reading import open_to_read
 from search.storage import open_storage, parse, quick_writes, shown, sole_owner
 from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name

@@ -40,7 +40,7 @@ def doctor(
     if bad:
         screen.result(f"in the way of a search: {', '.join(finding.what for finding in bad)}")
     elif missing:
-        screen.result(f"a search runs here, but without: {', '.join(finding.what for finding in missing)}")
+        screen.result(f"a search runs here; missing: {', '.join(finding.what for finding in missing)}")
     else:
         screen.result("all is there")
     screen.document([asdict(finding) for finding in findings])

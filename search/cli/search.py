@@ -30,7 +30,7 @@ from search.cli.app import (
     screen_of,
 )
 from search.cli.complete import among, hand_steps_or_none, studies
-from search.names import OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
+from search.names import DEFAULT_BASELINES, OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
 from search.screen import Screen
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ Baselines = Annotated[
     typer.Option(
         "--baselines",
         autocompletion=hand_steps_or_none,
-        help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable.",
+        help="Hand steps to train first: all, none, a ladder or ladder/step; repeatable. "
+        f"Default: {', '.join(DEFAULT_BASELINES)}.",
     ),
 ]
 SkeletonFiles = Annotated[

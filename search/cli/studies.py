@@ -1,6 +1,5 @@
 """Commands on studies: list, delete, copy."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -41,6 +40,7 @@ def listed(
 
 def _show(context: typer.Context, storage: str | None, name: str | None) -> None:
     from search.reading import which_storage
+    from search.sittings import shown_command
     from search.studies import all_studies
     from search.trial_tables import study_table
 
@@ -51,7 +51,7 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
     else:
         screen.result("there are no studies in this storage")
     for sitting in found[0].sittings if name is not None else ():
-        screen.result(f"{sitting['began']}  {shlex.join(sitting['asked']['command'])}")
+        screen.result(f"{sitting['began']}  {shown_command(sitting)}")
         for key in ("asked", "backend", "versions"):
             screen.result(f"  {key}: {_pairs(sitting[key])}")
         screen.result(f"  {sitting['workers']} at a time, Python {sitting['python']}, {sitting['system']}")
