@@ -257,6 +257,7 @@ def trial_yaml(
 def _analysis(
     study: optuna.Study, trial: FrozenTrial, recipe: Recipe, settings: StudySettings, space: DrillSpace
 ) -> str:
+    """What the data say of a trial, one thing a line."""
     counts = tally(study)
     records = curve(trial)
     standing = standing_of(study, trial)
@@ -284,11 +285,11 @@ def _analysis(
             sentences.append(comparison_with(name, described(recipe), described(theirs)))
     elif baselines(study):
         sentences.append("No hand step of this study ran to its end.")
-    sentences.append(fit_sentence(records, settings.target))
-    sentences.append(target_sentence(records, settings.target))
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
+    sentences.append(fit_sentence(records, settings.target, n_images))
+    sentences.append(target_sentence(records, settings.target))
     sentences.append(noise_sentence(standing.mean, n_images, standing.runs, _chosen(study, trial)))
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def _chosen(study: optuna.Study, trial: FrozenTrial) -> str:

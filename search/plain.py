@@ -1,4 +1,4 @@
-"""What a user names: text that can be shown, stored, and made the name of a file."""
+"""Plain text: what a user names, which can be shown, stored, and made the name of a file; numbers of things."""
 
 import re
 from hashlib import blake2b
@@ -11,6 +11,11 @@ MAX_STUDY_NAME = 100
 """Characters; optuna-dashboard and tables show the whole name."""
 MAX_STUDY_BYTES = 200
 """Files are named after a study, with an ending; file systems allow 255 bytes."""
+
+
+def counted(n: int, word: str) -> str:
+    """A number of things: `1 seed`, `3 seeds`."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
 def is_plain(text: str) -> bool:

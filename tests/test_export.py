@@ -131,6 +131,7 @@ def test_full_training_uses_everything_against_the_test_set(exported: Path) -> N
 
 def test_analysis_names_the_facts(searched: optuna.Study, exported: Path) -> None:
     text = load_step(exported).analysis
+    assert len(text.splitlines()) == 5
     n_params = best(searched).user_attrs[attrs.N_PARAMS]
     assert f"{n_params:,} of 1,500 parameters" in text
     assert "Best of 3 complete trials" in text
@@ -158,10 +159,21 @@ def _curve(train: list[float], held: list[float]) -> list[EpochRecord]:
 
 
 def test_fit_in_the_words_of_the_course() -> None:
-    assert analysis.fit_sentence(_curve([0.999] * 3, [0.99] * 3), 0.994).startswith("Over-fitting")
-    assert analysis.fit_sentence(_curve([0.98] * 3, [0.99] * 3), 0.994).startswith("Under-fitting by choice")
-    assert analysis.fit_sentence(_curve([0.991] * 3, [0.99] * 3), 0.994).startswith("Neither")
-    assert analysis.fit_sentence(_curve([0.3] * 3, [0.3] * 3), 0.994).startswith("Under-fitting: ")
+    def said(train: float, held: float) -> str:
+        return analysis.fit_sentence(_curve([train] * 3, [held] * 3), 0.994, 10_000)
+
+    assert said(0.999, 0.99).startswith("Over-fitting")
+    assert said(0.98, 0.99).startswith("Under-fitting by choice")
+    assert said(0.991, 0.99).startswith("Neither")
+    assert said(0.3, 0.3).startswith("Under-fitting: ")
+
+
+def test_a_gap_that_may_be_chance_is_not_called_over_fitting() -> None:
+    gap = _curve([0.985] * 3, [0.98] * 3)
+    assert analysis.fit_sentence(gap, 0.994, 10_000).startswith("Over-fitting")
+    few = analysis.fit_sentence(gap, 0.994, 833)  # a standard error of 0.49 points
+    assert few.startswith("Neither")
+    assert "on 833 images that difference may be chance" in few
 
 
 def test_target_is_judged_by_the_last_five() -> None:

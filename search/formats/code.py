@@ -272,6 +272,7 @@ def training(step: Step) -> str:
         *([f"    scheduler = torch.optim.lr_scheduler.{scheduler}"] if scheduler else []),
         *(["    average = Average(net)"] if average else []),
         "    accuracies = []",
+        '    print(f"training on {len(labels):,} images, {epochs} epochs; a line after each", flush=True)',
         "    for epoch in range(1, epochs + 1):",
         "        net.train()",
         "        loss_sum = 0.0",
@@ -342,5 +343,5 @@ def pieces(step: Step) -> dict[str, str]:
 
 
 def wrapped(text: str, width: int = WIDTH) -> str:
-    """Prose in lines."""
-    return "\n".join(textwrap.wrap(text, width))
+    """Prose in lines, each of its own lines apart."""
+    return "\n\n".join("\n".join(textwrap.wrap(line, width)) for line in text.splitlines() if line.strip())

@@ -4,6 +4,7 @@ from drill_models.count import count
 from drill_models.errors import DrillError
 from drill_models.step import Step
 from search.formats import code
+from search.plain import counted
 
 SAYS = {
     "Settings": "What decides the training, each number once.",
@@ -35,7 +36,7 @@ def notebook(step: Step, made_by: str) -> str:
         v4.new_markdown_cell(f"# {step.name}\n\n{made_by}"),
         v4.new_markdown_cell(f"## Target\n\n{_target(step)}"),
         v4.new_markdown_cell(f"## Result\n\n{_result(step)}"),
-        v4.new_markdown_cell(f"## Analysis\n\n{step.analysis or 'None was written.'}"),
+        v4.new_markdown_cell(f"## Analysis\n\n{_paragraphs(step.analysis) or 'None was written.'}"),
         v4.new_code_cell(code.imports(step).strip()),
     ]
     for title, piece in code.pieces(step).items():
@@ -68,6 +69,11 @@ def notebook(step: Step, made_by: str) -> str:
     return str(writes(made)) + "\n"
 
 
+def _paragraphs(text: str) -> str:
+    """Lines as Markdown's paragraphs."""
+    return "\n\n".join(line for line in text.splitlines() if line.strip())
+
+
 def _target(step: Step) -> str:
     target = step.target
     return (
@@ -92,8 +98,8 @@ def _result(step: Step) -> str:
     if step.verdict is not None:
         verdict = step.verdict
         lines.append(
-            f"- verdict: {verdict.mean:.2%} on the test set, mean of {verdict.seeds} seeds trained on all images "
-            f"({verdict.min:.2%} to {verdict.max:.2%})"
+            f"- verdict: {verdict.mean:.2%} on the test set, mean of {counted(verdict.seeds, 'seed')} trained on "
+            f"all images ({verdict.min:.2%} to {verdict.max:.2%})"
         )
     for caveat in () if result is None else result.caveats:
         lines.append(f"- {caveat.kind}: {caveat.text}")
