@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +19,7 @@ from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import Tally, accuracy_of, ranked, tally
 from search.opened import Opened
+from search.plain import counted
 from search.screen import Screen
 from search.storage import shown
 from search.tables import epoch_line, percent, small_data_box
@@ -44,24 +46,27 @@ class SearchDisplay:
     long trials take.
     """
 
-    def __init__(self, screen: Screen, *, trials: int, epochs: int, target: float) -> None:
+    def __init__(self, screen: Screen, *, trials: int, epochs: int, target: float, afterwards: int = 0) -> None:
         """
         Args:
             screen: Where to; plain lines if it is not a terminal.
             trials: Total that the search stops at.
             epochs: Epochs of a trial.
             target: Accuracy (fraction) to judge by.
+            afterwards: Trainings that follow once the trials are over.
         """
         self._screen = screen
         console = screen.lines
         self._trials = trials
         self._epochs = epochs
         self._target = target
+        self._afterwards = afterwards
         self._opened: Opened | None = None
         self._counts = Tally()
         self._best: FrozenTrial | None = None
         self._running: dict[int, _Running] = {}
         self._spent: list[float] = []
+        self._whole: list[float] = []
         self._started = time.monotonic()
         self._bar = Progress(
             TextColumn("trials "), MofNCompleteColumn(), BarColumn(), console=console, auto_refresh=False
@@ -97,7 +102,7 @@ class SearchDisplay:
         settings, seeded = opened.settings, opened.seeded
         self.notice(
             f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
-            f"{settings.budget}, {self._epochs} epochs, on {opened.where}"
+            f"{settings.budget}, {counted(self._epochs, 'epoch')}, on {opened.where}"
             + (f", {opened.workers} trials at a time" if opened.workers > 1 else "")
         )
         if opened.already or opened.requeued:
@@ -113,13 +118,23 @@ class SearchDisplay:
         if opened.started:
             when = "then" if seeded.queued else "first"
             self.notice(f"{when} starting points: {', '.join(opened.started)}")
+        self._say_whether_any_is_drawn(opened)
         self._read()
         self._refresh()
+
+    def _say_whether_any_is_drawn(self, opened: Opened) -> None:
+        """A search of a few trials may end with those that were there before it."""
+        known = len(opened.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        if opened.already < self._trials <= opened.already + known:
+            self.notice(
+                f"so each of the {self._trials} trials is given: the search draws networks of its own from "
+                f"--trials {opened.already + known + 1} on"
+            )
 
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """The best trials are now trained again, with so many other seeds."""
         names = ", ".join(trial_name(trial) for trial in trials)
-        self.notice(f"the best {len(trials)} again, each with {seeds} more {_words('seed', seeds)}: {names}")
+        self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'other seed')}: {names}")
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
@@ -167,17 +182,19 @@ class SearchDisplay:
         epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
-                text = f"{percent(accuracy_of(trial))} after {epochs} {_words('epoch', epochs)}"
+                text = f"{percent(accuracy_of(trial))} after {counted(epochs, 'epoch')}"
                 if self._best is not None and self._best.number == trial.number:
                     text += "  best so far"
             case TrialState.PRUNED:
                 text = f"stopped at {percent(records[-1].val_accuracy if records else None)}"
-                text += f" after {epochs} {_words('epoch', epochs)}"
+                text += f" after {counted(epochs, 'epoch')}"
             case _:
                 text = "failed"
         reason = trial.user_attrs.get(attrs.REASON)
         if records:
             self._spent.append(_seconds(records))
+        if trial.state == TrialState.COMPLETE:
+            self._whole.append(_seconds(records))
         self.notice(head + text + (f": {reason}" if reason else "") + self._progress_words())
         self._refresh()
 
@@ -194,13 +211,18 @@ class SearchDisplay:
         self._best = next(iter(ranked(self._opened.study)), None)
 
     def _left(self) -> str:
-        if not self._spent:
+        running = [one for one in self._running.values() if one.records]
+        # What ends first was stopped, or is small; so a trial that runs counts as if it ran to its end.
+        projected = [_seconds(one.records) / len(one.records) * one.epochs for one in running]
+        if not self._spent + projected:
             return "time left unknown"
-        per_trial = sum(self._spent) / len(self._spent)
         missing = self._trials - self._counts.trained
-        done = sum(_seconds(running.records) for running in self._running.values())
-        at_a_time = max(1, min(self._opened.workers if self._opened is not None else 1, missing))
-        return f"about {_duration(max(0.0, per_trial * missing - done) / at_a_time)} left"
+        trials = fmean(self._spent + projected) * missing - sum(_seconds(one.records) for one in running)
+        afterwards = self._afterwards * fmean(self._whole or projected or self._spent)
+        at_a_time = max(
+            1, min(self._opened.workers if self._opened is not None else 1, missing + self._afterwards)
+        )
+        return f"about {_duration((max(0.0, trials) + afterwards) / at_a_time)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:
@@ -251,7 +273,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _words(word: str, n: int) -> str:
-    return word if n == 1 else f"{word}s"

@@ -22,9 +22,14 @@ def _top(config: SearchConfig) -> int:
     return default_finalists(config.trials, every_size=config.objective == "pareto")
 
 
+def trainings_after(config: SearchConfig) -> int:
+    """Trainings of the best once the trials are over; more where every size is sought and their order changes."""
+    return 0 if config.hold_seeds else _top(config) * config.finalist_seeds
+
+
 def runs_at_once(config: SearchConfig) -> int:
     """Trainings side by side once the trials are over."""
-    return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
+    return config.hold_seeds - 1 if config.hold_seeds else trainings_after(config)
 
 
 @dataclass(frozen=True)

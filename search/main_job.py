@@ -11,6 +11,7 @@ from drill_models.errors import DrillError, Interrupted
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
+from search.finals import trainings_after
 from search.history import baselines, has_two_values, ranked, standing_of, tally
 from search.interrupt import stop_on_signals
 from search.screen import Screen
@@ -38,7 +39,13 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
     words = ["drill-search", *map(_without_password, command[1:])]
     with (
         stop_on_signals() as should_stop,
-        SearchDisplay(screen, trials=config.trials, epochs=config.epochs, target=config.target) as display,
+        SearchDisplay(
+            screen,
+            trials=config.trials,
+            epochs=config.epochs,
+            target=config.target,
+            afterwards=trainings_after(config),
+        ) as display,
     ):
         try:
             outcome = search(replace(config, command=tuple(words)), display, should_stop)
