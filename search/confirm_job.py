@@ -20,6 +20,7 @@ from search.history import best, ranked
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
 from search.pages.publish import publish_verdicts
+from search.plain import counted
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import seed_range
@@ -132,7 +133,7 @@ def _write(file: Path, step: Step, screen: Screen) -> None:
     """Writes a step with its verdict, unless that of the file says more: no seeds are drawn until one is lucky."""
     old = verdict_in(file)
     if old is not None and _says_more(old, step.verdict):
-        seeds = f"{old.seeds} {'seed' if old.seeds == 1 else 'seeds'}"
+        seeds = counted(old.seeds, "seed")
         screen.notice(f"{file} keeps its verdict of {seeds}; the new runs are kept in {FILE}")
         return
     save_step(file, step)

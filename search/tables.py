@@ -13,11 +13,19 @@ from rich.table import Table
 from drill_models.count import Count, Shape, volume
 from drill_models.result import EpochRecord
 from drill_models.step import Step
+from search.plain import counted
 
 
 def percent(accuracy: float | None) -> str:
     """An accuracy (a fraction) as a person reads it; a dash where there is none."""
     return "-" if accuracy is None else f"{accuracy:.2%}"
+
+
+def mean_of_last(epochs: int) -> str:
+    """What the value of a run of so many epochs is."""
+    if epochs == 1:
+        return "its one epoch"
+    return f"mean of {'the last three of ' if epochs > 3 else ''}{counted(epochs, 'epoch')}"
 
 
 WIDE = 10_000
@@ -114,22 +122,22 @@ def step_lines(step: Step) -> list[str]:
     if result is not None and result.run is not None:
         run = result.run
         lines.append(
-            f"run: {run.held_out} accuracy {percent(run.value)} (mean of the last three of {len(run.epochs)} "
-            f"epochs on {step.dataset}), seed {run.seed}, {run.seconds:.0f} s on {run.device}"
+            f"run: {run.held_out} accuracy {percent(run.value)} ({mean_of_last(len(run.epochs))} on "
+            f"{step.dataset}), seed {run.seed}, {run.seconds:.0f} s on {run.device}"
         )
     verdict = step.verdict
     if verdict is not None:
         lines.append(
-            f"verdict: test accuracy {percent(verdict.mean)} in the last epoch (mean of {verdict.seeds} seeds, "
-            f"{percent(verdict.min)} to {percent(verdict.max)}); in the last five at least "
-            f"{percent(verdict.last5_min)}"
+            f"verdict: test accuracy {percent(verdict.mean)} in the last epoch (mean of "
+            f"{counted(verdict.seeds, 'seed')}, {percent(verdict.min)} to {percent(verdict.max)}); in the "
+            f"last five at least {percent(verdict.last5_min)}"
         )
     elif result is not None and result.verdict is not None:
         lines.append("verdict: none of what the step says now; it was changed since it was confirmed")
     if result is not None:
         lines += [f"caveat ({caveat.kind}): {caveat.text}" for caveat in result.caveats]
     if step.analysis:
-        lines.append(f"analysis: {step.analysis}")
+        lines += [f"analysis: {line}" for line in step.analysis.splitlines() if line.strip()]
     return lines
 
 

@@ -14,6 +14,7 @@ from drill_models.result import Verdict
 from drill_models.step import Step
 from search.confirm import Confirmed
 from search.forecast import log_error
+from search.plain import counted
 from search.tables import new_table, percent
 from search.verdict import Comparison
 
@@ -50,7 +51,7 @@ def verdict_line(step: Step) -> str:
     epochs = len(verdict.runs[0].accuracies)
     held = verdict.holding(target)
     if held < verdict.seeds:
-        how = f"in the last epoch of {held} of {verdict.seeds} seeds"
+        how = f"in the last epoch of {held} of {counted(verdict.seeds, 'seed')}"
     else:
         every = f"in all {verdict.seeds} seeds" if verdict.seeds > 1 else "with the one seed"
         how = f"{every} in the last epoch, but not in each of the last three"
@@ -59,8 +60,8 @@ def verdict_line(step: Step) -> str:
                 how = f"{every} throughout the last {last} epochs"
                 break
     return (
-        f"{step.name}: {percent(verdict.mean)} on the test images of {step.dataset} (mean of {verdict.seeds} "
-        f"{'seed' if verdict.seeds == 1 else 'seeds'}); the target of {percent(target)} holds {how}"
+        f"{step.name}: {percent(verdict.mean)} on the test images of {step.dataset} (mean of "
+        f"{counted(verdict.seeds, 'seed')}); the target of {percent(target)} holds {how}"
     )
 
 

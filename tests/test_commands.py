@@ -147,13 +147,13 @@ def test_options_from_a_file(run: Run) -> None:
     )
     code, text, _ = run("--workers", "1")
     assert code == 0
-    assert "at most 2,000 parameters, 900,000 multiply-adds, 1 epochs" in text
+    assert "at most 2,000 parameters, 900,000 multiply-adds, 1 epoch," in text
     # What is typed wins, and another file stands in place of pyproject.toml.
     assert "at most 1,500 parameters" in run("--workers", "1", "--budget", "1500")[1]
     Path("own.yaml").write_text("budget: 1800\ntrials: 1\nepochs: 1\nbaselines: none\nstarts: false\n")
     code, text, error = run("--config", "own.yaml", "--workers", "1")
     assert code == 0, error
-    assert "at most 1,800 parameters, 1 epochs" in text
+    assert "at most 1,800 parameters, 1 epoch," in text
     assert "starting points" not in text
 
 
@@ -235,7 +235,7 @@ def test_studies_are_listed_copied_and_deleted(run: Run) -> None:
     assert "there is no study database" in run("studies")[2]
     assert run(*SMALL)[0] == 0
     text = run("studies", "list", NAME)[1]
-    assert "drill-search --trials 2 --epochs 1" in text
+    assert "drill-search --budget 2000 --trials 2 --epochs 1 --baselines none" in text
     assert "sampler tpe" in text
     assert run("studies", "copy", NAME, "again")[0] == 0
     assert run("studies", "copy", NAME, "--to", "sqlite:///elsewhere/x.db")[0] == 0

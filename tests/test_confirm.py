@@ -121,12 +121,12 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     # It is in the study: in its notes and files, in the report, and in the next export.
     with open_to_read(None, None) as study:
         notes = study._storage.get_study_system_attrs(study._study_id)
-        assert "There the target holds with 0 of 1 seeds" in get_note_from_system_attrs(notes, None)["body"]
+        assert "There the target holds with 0 of 1 seed" in get_note_from_system_attrs(notes, None)["body"]
         files = {meta.filename for meta in get_all_artifact_meta(study, storage=study._storage)}
         assert files == {f"trial-{number}-verdict.yaml" for number in (0, 1)}
     assert run("report")[0] == 0
     (page,) = Path("studies").glob("*.html")
-    assert "does not hold (test set of mnist-5k, 0 of 1 seeds)" in page.read_text()
+    assert "does not hold (test set of mnist-5k, 0 of 1 seed)" in page.read_text()
     assert load_step(file).verdict is None
     assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 1

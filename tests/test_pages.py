@@ -1,14 +1,13 @@
 """What people look at: the report, the dashboard's notes, files and figures; both in a real browser."""
 
 import json
-import os
 import re
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ from search.sittings import full_command, shown_command, sittings
 from search.study import SETTINGS, read_space, settings_of
 from tests.command_line import Run
 from tests.jobs import BUDGET, made_study, record
+from tests.programs import running, wait_for_a_running_trial
 from tests.spaces_for_tests import SPACE, random_points
 
-ROOT = Path(__file__).parent.parent
 NAME = "seen <b>&"
 WORDS = ("--trials", "4", "--epochs", "2", "--budget", "9000", "--workers", "1", "--no-starts", "--study", NAME)
 HAND = ("--baselines", "e-codes/4", "--baselines", "a-runs/1")
@@ -154,15 +153,11 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.mark.slow
-def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
+@contextmanager
+def _dashboard(folder: Path, name: str) -> Iterator[str]:
+    """The dashboard of a folder's study; gives the address of its first study."""
     port = _free_port()
-    command = [sys.executable, "-m", "search", "dashboard", "--study", NAME, "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(
-        command, cwd=searched, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
+    with running(folder, "dashboard", "--study", name, "--port", str(port)) as server:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with socket.socket() as tried:
@@ -170,7 +165,12 @@ def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
                     break
             assert server.poll() is None
             time.sleep(0.2)
-        base = f"http://127.0.0.1:{port}/dashboard/studies/1"
+        yield f"http://127.0.0.1:{port}/dashboard/studies/1"
+
+
+@pytest.mark.slow
+def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
+    with _dashboard(searched, NAME) as base:
         page.goto(base)
         for title in ("Accuracy against parameters", "Learning curves", "Epochs trained and saved"):
             page.get_by_text(title).first.wait_for(timeout=60_000)
@@ -182,12 +182,37 @@ def test_the_dashboard_in_a_browser(searched: Path, page: Any) -> None:
         picture = page.locator("img[src*='artifacts']").first
         picture.wait_for()
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+        page.goto(f"{base}/trials?numbers=1")  # a hand step over the budget
+        page.get_by_text("The page of the drill").first.wait_for(timeout=60_000)
+        page.get_by_text("Reported: train 99.35%, test 99.02%").first.wait_for()
         assert page.complaints == []
-        studies = json.loads(page.request.get(f"http://127.0.0.1:{port}/api/studies").text())
-        assert studies["study_summaries"][0]["study_name"] == NAME
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
+        api = f"{base.partition('/dashboard')[0]}/api/studies"
+        assert page.request.get(api).json()["study_summaries"][0]["study_name"] == NAME
+        trials = page.request.get(f"{api}/1").json()["trials"]
+    # What it takes for feasible: only the hand step over the budget is not.
+    assert [max(trial["constraints"]) > 0 for trial in trials] == [False, True, False, False, False]
+
+
+@pytest.mark.slow
+def test_the_dashboard_follows_a_search_that_runs(tmp_path: Path, page: Any) -> None:
+    words = ("--budget", "600", "--epochs", "1", "--pruner", "none", "--baselines", "none", "--no-starts")
+    with running(tmp_path, *words, "--trials", "1000", "--dataset", "mnist-5k", "--study", "live") as search:
+        wait_for_a_running_trial(tmp_path, search, after=series.MIN_FOR_IMPORTANCE)
+        with _dashboard(tmp_path, "live") as base:
+            page.goto(base)
+            page.get_by_text("Importance (PED-ANOVA)").first.wait_for(timeout=60_000)
+            page.goto(f"{base}/trials")
+            page.get_by_text("Trial 0").first.wait_for(timeout=60_000)
+            count = "() => Number(/(\\d+) Trials/.exec(document.body.innerText)[1])"
+            before = page.evaluate(count)
+            assert before >= series.MIN_FOR_IMPORTANCE
+            page.wait_for_function(f"({count})() > {before + 3}", timeout=60_000)  # without a reload
+        assert search.poll() is None
+        assert page.complaints == []
+        search.send_signal(signal.SIGINT)
+        _, error = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 20])
@@ -312,10 +337,10 @@ def test_the_command_that_is_kept_has_no_password() -> None:
 
 
 def test_the_command_that_is_kept_names_the_skeleton_files() -> None:
-    typed = ("drill-search", "--skeleton", "own/a.yaml", "--skeleton=b.yaml")
-    for command, words in ((typed, ["own/a.yaml", "b.yaml"]), ((), ["FILE of a", "FILE of b"])):
-        config = SearchConfig(budget=BUDGET, skeletons=(), own_skeletons=("a", "b"), command=command)
-        assert full_command(config)[-4:] == ["--skeleton", words[0], "--skeleton", words[1]]
+    config = SearchConfig(
+        budget=BUDGET, skeletons=(), own_skeletons=("a", "b"), skeleton_files=("own/a.yaml", "b.yaml")
+    )
+    assert full_command(config)[-4:] == ["--skeleton", "own/a.yaml", "--skeleton", "b.yaml"]
 
 
 def test_each_command_of_a_study_is_shown(run: Run) -> None:
@@ -399,7 +424,10 @@ def test_captions_say_what_is_below_and_how_the_best_was_chosen() -> None:
 
     study = made_study([(700, 0.9), (1400, 0.91)])
     trial = study.trials[1]
-    assert "luckiest of many" in _curves_caption(study, trial)
+    curves = [("trial 1", [0.9, 0.91])]
+    assert _curves_caption(study, trial, curves, 0.92).endswith("luckiest of many.")
+    cut = _curves_caption(study, trial, [("trial 1", [0.7, 0.91])], 0.92)
+    assert cut.endswith("The picture begins at 88.00%; earlier epochs are below it.")
     keep_rerun(study, 1, 5, [record(1, 0.8)])
     keep_finalists(study, [trial], top=2, seeds=1)
-    assert "the best by the mean of 2 seeds" in _curves_caption(study, trial)
+    assert "the best by the mean of 2 seeds" in _curves_caption(study, trial, curves, 0.92)

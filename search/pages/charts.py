@@ -84,13 +84,18 @@ def curves_chart(lines: Sequence[tuple[str, Sequence[float]]], target: float) ->
         axes.plot(range(1, len(accuracies) + 1), accuracies, color=color, marker="o", ms=4, label=label)
     axes.axhline(target, color=RED, ls=":", label=f"target {target:.2%}")
     top = max(max(accuracies) for _, accuracies in lines)
-    axes.set_ylim(bottom=min(top, target) - ROOM, top=min(1.0, max(top, target) + ROOM / 6))
+    axes.set_ylim(bottom=lowest_of_curves(lines, target), top=min(1.0, max(top, target) + ROOM / 6))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy")
     percent_axis(axes)
-    axes.legend(loc="lower right")
+    legend_above(figure)
     return figure
+
+
+def lowest_of_curves(lines: Sequence[tuple[str, Sequence[float]]], target: float) -> float:
+    """The accuracy at which a picture of several curves begins."""
+    return min(target, *(max(accuracies) for _, accuracies in lines)) - ROOM
 
 
 def lowest_shown(found: Sequence[Size], target: float) -> float:

@@ -25,9 +25,10 @@ from search.history import (
     standing_of,
     tally,
 )
+from search.plain import counted
 from search.sittings import shown_command, sittings
 from search.study import kept_verdict, read_settings
-from search.tables import percent
+from search.tables import mean_of_last, percent
 from spaces.drill import DrillSpace
 
 
@@ -77,7 +78,7 @@ def study_note(study: optuna.Study) -> str:
     aim = "the highest accuracy of every size" if has_two_values(study) else "the highest accuracy"
     lines = [
         f"# {study.study_name}",
-        f"Goal: {aim} on {settings.dataset} with at most {settings.budget}, {settings.epochs} epochs; "
+        f"Goal: {aim} on {settings.dataset} with at most {settings.budget}, {counted(settings.epochs, 'epoch')}; "
         f"target {percent(settings.target)}.",
         f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early.",
     ]
@@ -97,7 +98,7 @@ def study_note(study: optuna.Study) -> str:
         else:
             lines.append(
                 f"{_verdict(verdict)} There the target holds with {verdict.holding(settings.target)} of "
-                f"{verdict.seeds} seeds."
+                f"{counted(verdict.seeds, 'seed')}."
             )
     commands = dict.fromkeys(map(shown_command, sittings(study)))
     if commands:
@@ -142,9 +143,7 @@ def _outcome(trial: FrozenTrial) -> str:
     if attrs.OVER_BUDGET in trial.user_attrs:
         return "Over the budget: recorded, not trained."
     if trial.state == TrialState.COMPLETE:
-        return (
-            f"{percent(accuracy_of(trial))}: validation accuracy, mean of the last three of {len(records)} epochs."
-        )
+        return f"{percent(accuracy_of(trial))}: validation accuracy, {mean_of_last(len(records))}."
     if trial.state == TrialState.PRUNED:
         last = percent(records[-1].val_accuracy) if records else "no epoch"
         return f"Stopped early at {last} after {len(records)} epochs." + (f" {reason}." if reason else "")
@@ -155,9 +154,9 @@ def _outcome(trial: FrozenTrial) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     return (
-        f"**Verdict: {percent(verdict.mean)}** on the test set in the last epoch (mean of {verdict.seeds} seeds, "
-        f"{percent(verdict.min)} to {percent(verdict.max)}); in the last five epochs at least "
-        f"{percent(verdict.last5_min)}."
+        f"**Verdict: {percent(verdict.mean)}** on the test set in the last epoch (mean of "
+        f"{counted(verdict.seeds, 'seed')}, {percent(verdict.min)} to {percent(verdict.max)}); in the last five "
+        f"epochs at least {percent(verdict.last5_min)}."
     )
 
 

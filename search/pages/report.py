@@ -47,17 +47,23 @@ from search.pages.charts import (
     curves_chart,
     digit_png,
     importance_chart,
+    lowest_of_curves,
     lowest_shown,
     size_chart,
     spent_chart,
     svg,
 )
 from search.pages.series import Size, epochs_spent, importance, sizes
+from search.plain import counted
 from search.sittings import shown_command, sittings
 from search.storage import shown
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
 from search.trial_tables import BEST, cells
+
+CHANCE = 0.3
+"""A hand step below this has not learnt its ten classes."""
+NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
 
 MAX_DIGITS = 48
 """Wrong digits that are shown."""
@@ -124,10 +130,14 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         holds, where = standing.holds(settings.target), f"validation images of {settings.dataset}"
     else:
         held = verdict.holding(settings.target)
-        holds, where = held == verdict.seeds, f"test set of {settings.dataset}, {held} of {verdict.seeds} seeds"
+        holds, where = (
+            held == verdict.seeds,
+            f"test set of {settings.dataset}, {held} of {counted(verdict.seeds, 'seed')}",
+        )
     errors = _errors(study, url, trial, step, source)
     spent = epochs_spent(study)
-    found, found_sizes = importance(study), sizes(study)
+    found, found_sizes, curves = importance(study), sizes(study), _curves(study, trial)
+    stand = standings(study, baselines(study))
     return {
         "title": study.study_name,
         "holds": holds,
@@ -139,13 +149,14 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "p padded, + with an identity path, /1 a kernel that is not 3 x 3; P: a pool.)",
         "blocks": _blocks(step.model),
         "layers": layer_rows(count(step.model)),
-        "analysis": step.analysis,
-        "curves": Markup(svg(curves_chart(_curves(study, trial), settings.target))),
-        "curves_caption": _curves_caption(study, trial),
+        "analysis": step.analysis.splitlines(),
+        "curves": Markup(svg(curves_chart(curves, settings.target))),
+        "curves_caption": _curves_caption(study, trial, curves, settings.target),
         "sizes": Markup(svg(size_chart(found_sizes, settings.max_params, settings.target))),
         "sizes_caption": _sizes_caption(found_sizes, settings.target),
         "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
         "baselines": _baseline_rows(study),
+        "not_learnt": NOT_LEARNT if any(one.mean < CHANCE for one in stand.values()) else "",
         "spent": Markup(svg(spent_chart(spent))),
         "spent_caption": f"{counts.trained} trials, {counts.pruned} stopped early: "
         f"{sum(one.trained for one in spent):,} epochs trained, {sum(one.saved for one in spent):,} saved.",
@@ -173,8 +184,9 @@ def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str
     held = verdict.holding(target)
     return [
         first,
-        f"On the test set it has {percent(verdict.mean)} in the last epoch, the mean of {verdict.seeds} seeds "
-        f"from {percent(verdict.min)} to {percent(verdict.max)}, and holds the target in {held} of them.",
+        f"On the test set it has {percent(verdict.mean)} in the last epoch, the mean of "
+        f"{counted(verdict.seeds, 'seed')} from {percent(verdict.min)} to {percent(verdict.max)}, "
+        f"and holds the target in {held} of them.",
     ]
 
 
@@ -206,13 +218,18 @@ def _curves(study: optuna.Study, trial: FrozenTrial) -> list[tuple[str, Sequence
     return lines
 
 
-def _curves_caption(study: optuna.Study, trial: FrozenTrial) -> str:
-    """How the best trial was chosen: by this very run, or by the mean of several."""
+def _curves_caption(
+    study: optuna.Study, trial: FrozenTrial, curves: Sequence[tuple[str, Sequence[float]]], target: float
+) -> str:
+    """How the best trial was chosen, by this very run or by the mean of several; and what is below the picture."""
+    lowest = lowest_of_curves(curves, target)
+    cut = any(accuracy < lowest for _, accuracies in curves for accuracy in accuracies)
+    below = f" The picture begins at {percent(lowest)}; earlier epochs are below it." if cut else ""
     if trial.number not in finalists_of(study):
-        return "One run of each; the best trial's own run chose it, so it is the luckiest of many."
+        return f"One run of each; the best trial's own run chose it, so it is the luckiest of many.{below}"
     return (
         f"One run of each. The best trial is one of a few that were chosen by this run, and of these the best by "
-        f"the {standing_of(study, trial).of}."
+        f"the {standing_of(study, trial).of}.{below}"
     )
 
 
@@ -246,7 +263,7 @@ def _environment(step: Step, url: URL) -> list[tuple[str, str]]:
     run = None if step.result is None else step.result.run
     found = [("storage", shown(url))]
     if run is not None:
-        threads = f"{run.threads} thread{'s' if run.threads > 1 else ''}"
+        threads = counted(run.threads, "thread")
         program = "" if run.program is None else f" by drill-search {run.program}"
         found.append(
             (
@@ -283,7 +300,7 @@ def _sittings(study: optuna.Study) -> list[dict[str, Any]]:
 def _times(began: Sequence[str]) -> str:
     if len(began) == 1:
         return began[0]
-    return f"{began[0]}, and {len(began) - 1} more time{'s' if len(began) > 2 else ''} until {began[-1]}"
+    return f"{began[0]}, and {counted(len(began) - 1, 'more time')} until {began[-1]}"
 
 
 def _errors(study: optuna.Study, url: URL, trial: FrozenTrial, step: Step, source: DataSource) -> Errors | str:
