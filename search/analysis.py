@@ -4,12 +4,98 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import optuna
+from optuna.trial import FrozenTrial
+
+from drill_models.count import count
+from drill_models.data import VALIDATION_SHARE
+from drill_models.datasets import dataset_facts
 from drill_models.result import EpochRecord
+from drill_models.step import Recipe
+from search import attrs
+from search.describe import described
+from search.history import (
+    accuracy_of,
+    baselines,
+    curve,
+    finalists_of,
+    front,
+    has_two_values,
+    ranked,
+    recipe_of,
+    standing_of,
+    tally,
+)
 from search.plain import counted
+from search.study import StudySettings
+from spaces.drill import DrillSpace
 
 GAP = 0.003
 """Train accuracy so far above validation accuracy is called over-fitting, so far below it under-fitting, where
 that is more than chance: two standard errors of the validation accuracy."""
+
+
+def analysis_of(
+    study: optuna.Study, trial: FrozenTrial, recipe: Recipe, settings: StudySettings, space: DrillSpace
+) -> str:
+    """What a study says of one of its complete trials, one thing a line.
+
+    Args:
+        study: Of the trial.
+        trial: It has recorded epochs.
+        recipe: What it trained.
+        settings: Of the study.
+        space: That it samples from.
+    """
+    counts = tally(study)
+    records = curve(trial)
+    standing = standing_of(study, trial)
+    n_params = count(recipe.model).n_params
+    start = trial.user_attrs.get(attrs.START)
+    sentences = [
+        f"{_place(study, trial)} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
+        f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
+    ]
+    if start is not None:
+        sentences.append(f"It is the package's starting point {start.split('/')[0]}, made narrow enough.")
+    if standing.runs > 1:
+        chosen = "; by that it was chosen" if trial.number in finalists_of(study) else ""
+        sentences.append(f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}{chosen}.")
+    hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
+    if hand:
+        theirs = recipe_of(hand[0], space, settings.epochs)
+        name = (
+            f"{hand[0].user_attrs[attrs.BASELINE]} ({accuracy_of(hand[0]):.2%} here with "
+            f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
+        )
+        if recipe == theirs:
+            sentences.append(f"It is the hand step {name} itself.")
+        else:
+            sentences.append(comparison_with(name, described(recipe), described(theirs)))
+    elif baselines(study):
+        sentences.append("No hand step of this study ran to its end.")
+    n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
+    sentences.append(fit_sentence(records, settings.target, n_images))
+    sentences.append(target_sentence(records, settings.target))
+    sentences.append(noise_sentence(standing.mean, n_images, standing.runs, _chosen(study, trial)))
+    return "\n".join(sentences)
+
+
+def _chosen(study: optuna.Study, trial: FrozenTrial) -> str:
+    """What a trial was chosen for by its value; empty where it is no better than others."""
+    if ranked(study)[0].number == trial.number:
+        return "it was chosen by that value"
+    if trial.number in (point.number for point in front(study)):
+        return "by that value it is the best of its size and below"
+    return ""
+
+
+def _place(study: optuna.Study, trial: FrozenTrial) -> str:
+    """Which of a study's trials it is."""
+    if has_two_values(study) and trial.number in (point.number for point in front(study)):
+        return "Best of its size and below,"
+    place = next(i for i, other in enumerate(ranked(study), start=1) if other.number == trial.number)
+    return "Best" if place == 1 else f"Number {place}"
 
 
 def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

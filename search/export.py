@@ -10,28 +10,18 @@ from optuna.trial import FrozenTrial
 
 from drill_models.backend import Environment
 from drill_models.count import count
-from drill_models.data import VALIDATION_SHARE
-from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError, StudyError
 from drill_models.result import Caveat, EpochRecord, Result, Verdict
 from drill_models.run import recorded_run, with_verdict
-from drill_models.step import Recipe, Step, Target
+from drill_models.step import Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
 from search import attrs
-from search.analysis import comparison_with, fit_sentence, noise_sentence, target_sentence
-from search.describe import described
+from search.analysis import analysis_of
 from search.history import (
-    accuracy_of,
-    baselines,
     best,
     curve,
-    finalists_of,
     front,
-    has_two_values,
-    ranked,
     recipe_of,
-    standing_of,
-    tally,
 )
 from search.plain import file_name
 from search.retrain import SMALL_DATA
@@ -220,7 +210,7 @@ def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = No
             verdict=kept_verdict(study, trial.number),
             caveats=_caveats(trial, settings),
         ),
-        analysis=_analysis(study, trial, recipe, settings, space),
+        analysis=analysis_of(study, trial, recipe, settings, space),
     )
 
 
@@ -252,58 +242,3 @@ def trial_yaml(
         result=Result(n_params=count(recipe.model).n_params, run=run),
     )
     return dump_step(step, SCHEMA_FILE)
-
-
-def _analysis(
-    study: optuna.Study, trial: FrozenTrial, recipe: Recipe, settings: StudySettings, space: DrillSpace
-) -> str:
-    """What the data say of a trial, one thing a line."""
-    counts = tally(study)
-    records = curve(trial)
-    standing = standing_of(study, trial)
-    n_params = count(recipe.model).n_params
-    start = trial.user_attrs.get(attrs.START)
-    sentences = [
-        f"{_place(study, trial)} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
-        f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
-    ]
-    if start is not None:
-        sentences.append(f"It is the package's starting point {start.split('/')[0]}, made narrow enough.")
-    if standing.runs > 1:
-        chosen = "; by that it was chosen" if trial.number in finalists_of(study) else ""
-        sentences.append(f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}{chosen}.")
-    hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
-    if hand:
-        theirs = recipe_of(hand[0], space, settings.epochs)
-        name = (
-            f"{hand[0].user_attrs[attrs.BASELINE]} ({accuracy_of(hand[0]):.2%} here with "
-            f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
-        )
-        if recipe == theirs:
-            sentences.append(f"It is the hand step {name} itself.")
-        else:
-            sentences.append(comparison_with(name, described(recipe), described(theirs)))
-    elif baselines(study):
-        sentences.append("No hand step of this study ran to its end.")
-    n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
-    sentences.append(fit_sentence(records, settings.target, n_images))
-    sentences.append(target_sentence(records, settings.target))
-    sentences.append(noise_sentence(standing.mean, n_images, standing.runs, _chosen(study, trial)))
-    return "\n".join(sentences)
-
-
-def _chosen(study: optuna.Study, trial: FrozenTrial) -> str:
-    """What a trial was chosen for by its value; empty where it is no better than others."""
-    if ranked(study)[0].number == trial.number:
-        return "it was chosen by that value"
-    if trial.number in (point.number for point in front(study)):
-        return "by that value it is the best of its size and below"
-    return ""
-
-
-def _place(study: optuna.Study, trial: FrozenTrial) -> str:
-    """Which of a study's trials it is."""
-    if has_two_values(study) and trial.number in (point.number for point in front(study)):
-        return "Best of its size and below,"
-    place = next(i for i, other in enumerate(ranked(study), start=1) if other.number == trial.number)
-    return "Best" if place == 1 else f"Number {place}"

@@ -3,31 +3,24 @@
 The page is a template; this fills it from the study, and from the best network's weights where they are kept.
 """
 
-import base64
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
 from drill_models.count import count
-from drill_models.data import ResidentData, validation_data
-from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
-from drill_models.resolve import DataSource, resolve
-from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, Step, feature_shapes
-from drill_models.weights import unpacked
+from drill_models.resolve import DataSource
+from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, feature_shapes
 from drill_models.yaml_io import write_text
 from search import attrs
-from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.confirmed import ConfirmedRuns
 from search.describe import chain
 from search.export import step_file, step_six
@@ -45,7 +38,6 @@ from search.history import (
 )
 from search.pages.charts import (
     curves_chart,
-    digit_png,
     importance_chart,
     lowest_of_curves,
     lowest_shown,
@@ -53,10 +45,10 @@ from search.pages.charts import (
     spent_chart,
     svg,
 )
+from search.pages.made import environment, sitting_rows
 from search.pages.series import Size, epochs_spent, importance, sizes
+from search.pages.wrong import Errors, best_errors
 from search.plain import counted
-from search.sittings import shown_command, sittings
-from search.storage import shown
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
 from search.trial_tables import BEST, cells
@@ -64,35 +56,6 @@ from search.trial_tables import BEST, cells
 CHANCE = 0.3
 """A hand step below this has not learnt its ten classes."""
 NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
-
-MAX_DIGITS = 48
-"""Wrong digits that are shown."""
-
-
-@dataclass(frozen=True)
-class Digit:
-    """A validation image that the network gets wrong: what it is, what the network says, the picture's address."""
-
-    truth: int
-    said: int
-    picture: str
-
-
-@dataclass(frozen=True)
-class Errors:
-    """What a network gets wrong.
-
-    Attributes:
-        line: In a sentence.
-        labels: Of the rows and columns of the matrix.
-        confusion: How often each true label (row) was given each label (column).
-        digits: Some of the wrong ones.
-    """
-
-    line: str
-    labels: tuple[int, ...]
-    confusion: list[list[int]]
-    digits: list[Digit]
 
 
 def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | None) -> Path:
@@ -134,7 +97,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
             held == verdict.seeds,
             f"test set of {settings.dataset}, {held} of {counted(verdict.seeds, 'seed')}",
         )
-    errors = _errors(study, url, trial, step, source)
+    errors = best_errors(study, url, trial, step, source)
     spent = epochs_spent(study)
     found, found_sizes, curves = importance(study), sizes(study), _curves(study, trial)
     stand = standings(study, baselines(study))
@@ -163,8 +126,8 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "importance": Markup(svg(importance_chart(found))) if found else "",
         "errors": errors if isinstance(errors, Errors) else None,
         "no_errors": errors if isinstance(errors, str) else "",
-        "sittings": _sittings(study),
-        "environment": _environment(step, url),
+        "sittings": sitting_rows(study),
+        "environment": environment(step, url),
         "made": f"drill-search {version('drill-search')}. Values are validation accuracies unless the test set is "
         f"named; no test image was read by the search.",
     }
@@ -256,85 +219,3 @@ def _baseline_rows(study: optuna.Study) -> list[list[str]]:
         reported = percent(trial.user_attrs.get(attrs.REPORTED))
         rows.append([name, f"{trial.user_attrs[attrs.N_PARAMS]:,}", reported, here, replayed])
     return rows
-
-
-def _environment(step: Step, url: URL) -> list[tuple[str, str]]:
-    """Where the study lies, and what the best network's own run was trained by, whichever sitting that was."""
-    run = None if step.result is None else step.result.run
-    found = [("storage", shown(url))]
-    if run is not None:
-        threads = counted(run.threads, "thread")
-        program = "" if run.program is None else f" by drill-search {run.program}"
-        found.append(
-            (
-                "the best was trained",
-                f"with seed {run.seed}{program} and PyTorch {run.torch} on {run.device}, {threads}, {run.engine}, "
-                f"{run.precision}",
-            )
-        )
-    return found
-
-
-def _sittings(study: optuna.Study) -> list[dict[str, Any]]:
-    """What the search was asked and ran on, each time; times with the same of both stand together."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for sitting in sittings(study):
-        versions = ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())
-        machine = f"{sitting['system']}, Python {sitting['python']}"
-        key = shown_command(sitting), str(sitting["workers"]), machine, versions
-        found.setdefault(key, []).append(sitting["began"])
-    return [
-        {
-            "command": command,
-            "facts": [
-                ("began", _times(began)),
-                ("at a time", workers),
-                ("machine", machine),
-                ("versions", versions),
-            ],
-        }
-        for (command, workers, machine, versions), began in found.items()
-    ]
-
-
-def _times(began: Sequence[str]) -> str:
-    if len(began) == 1:
-        return began[0]
-    return f"{began[0]}, and {counted(len(began) - 1, 'more time')} until {began[-1]}"
-
-
-def _errors(study: optuna.Study, url: URL, trial: FrozenTrial, step: Step, source: DataSource) -> Errors | str:
-    """What the best network gets wrong on the validation images; else why that cannot be said."""
-    weights = Artifacts(artifact_folder(url)).find(study, trial, WEIGHTS)
-    if weights is None:
-        return "The weights of the best network are not kept here, so its errors are not known."
-    try:
-        resolved = resolve(step.dataset, source)
-        if resolved.instead_of_mnist is not None:
-            return f"Its errors are not known here: {resolved.instead_of_mnist}."
-        data = validation_data(resolved)
-    except DrillError as error:
-        return f"Its errors are not known here: {error}."
-    return errors_of(unpacked(weights, step.model), data)
-
-
-@torch.no_grad()
-def errors_of(net: torch.nn.Module, data: ResidentData) -> Errors:
-    """What a network gets wrong on the held-out images."""
-    images, labels = data.held_out.pixels, data.held_out.labels
-    parts = (net(data.normalise(part.float())) for part in torch.split(images, 1000))
-    said = torch.cat([part.argmax(1) for part in parts])
-    n = int(labels.max()) + 1
-    within = said < n
-    confusion = torch.zeros(n, n, dtype=torch.int64)
-    confusion.index_put_((labels[within], said[within]), torch.ones(int(within.sum()), dtype=torch.int64), True)
-    wrong = torch.nonzero(said != labels).flatten()
-    digits = [Digit(int(labels[i]), int(said[i]), _address(images[i, 0])) for i in wrong[:MAX_DIGITS].tolist()]
-    shown_here = f"; the first {MAX_DIGITS} are shown" if len(wrong) > MAX_DIGITS else ""
-    right = percent(1 - len(wrong) / len(labels))
-    line = f"{len(wrong)} of {len(labels):,} validation images are wrong ({right} right){shown_here}."
-    return Errors(line, tuple(range(n)), confusion.tolist(), digits)
-
-
-def _address(pixels: torch.Tensor) -> str:
-    return "data:image/png;base64," + base64.b64encode(digit_png(pixels.tolist())).decode()
