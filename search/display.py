@@ -134,7 +134,7 @@ class SearchDisplay:
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """The best trials are now trained again, with so many other seeds."""
         names = ", ".join(trial_name(trial) for trial in trials)
-        self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'other seed')}: {names}")
+        self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
