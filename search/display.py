@@ -1,11 +1,13 @@
 """What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Self
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
 from rich.live import Live
@@ -17,7 +19,7 @@ from drill_models.result import EpochRecord
 from search import attrs
 from search.finalists import Rerun
 from search.frontier import Candidate
-from search.history import Tally, accuracy_of, ranked, tally
+from search.history import Tally, accuracy_of, name_of, ranked, tally
 from search.opened import Opened
 from search.plain import counted
 from search.screen import Screen
@@ -46,21 +48,31 @@ class SearchDisplay:
     long trials take.
     """
 
-    def __init__(self, screen: Screen, *, trials: int, epochs: int, target: float, afterwards: int = 0) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        *,
+        trials: int,
+        epochs: int,
+        target: float,
+        follow: Callable[[optuna.Study], int] = lambda _: 0,
+    ) -> None:
         """
         Args:
             screen: Where to; plain lines if it is not a terminal.
             trials: Total that the search stops at.
             epochs: Epochs of a trial.
             target: Accuracy (fraction) to judge by.
-            afterwards: Trainings that follow once the trials are over.
+            follow: How many trainings would follow if a study's trials were over now.
         """
         self._screen = screen
         console = screen.lines
         self._trials = trials
         self._epochs = epochs
         self._target = target
-        self._afterwards = afterwards
+        self._follow = follow
+        self._afterwards = 0
+        self._finals = False
         self._opened: Opened | None = None
         self._counts = Tally()
         self._best: FrozenTrial | None = None
@@ -124,11 +136,12 @@ class SearchDisplay:
 
     def _say_whether_any_is_drawn(self, opened: Opened) -> None:
         """A search of a few trials may end with those that were there before it."""
-        known = len(opened.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-        if opened.already < self._trials <= opened.already + known:
+        trials = [t for t in opened.study.get_trials(deepcopy=False) if attrs.OVER_BUDGET not in t.user_attrs]
+        given = {name_of(trial) for trial in trials}
+        if "" not in given and self._trials <= len(given):
             self.notice(
                 f"so each of the {self._trials} trials is given: the search draws networks of its own from "
-                f"--trials {opened.already + known + 1} on"
+                f"--trials {len(given) + 1} on"
             )
 
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
@@ -136,10 +149,16 @@ class SearchDisplay:
         names = ", ".join(trial_name(trial) for trial in trials)
         self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
 
+        self._finals = True
+        self._read()
+        self._refresh()
+
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
         first = percent(accuracy_of(rerun.trial))
         self.notice(f"trial {trial_name(rerun.trial)} again: {percent(rerun.value)} (at first {first})")
+        self._read()
+        self._refresh()
 
     def candidate(self, candidate: Candidate) -> None:
         """A network was trained with several seeds, to see whether it holds the target."""
@@ -209,20 +228,22 @@ class SearchDisplay:
         assert self._opened is not None
         self._counts = tally(self._opened.study)
         self._best = next(iter(ranked(self._opened.study)), None)
+        self._afterwards = self._follow(self._opened.study)
 
     def _left(self) -> str:
         running = [one for one in self._running.values() if one.records]
-        # What ends first was stopped, or is small; so a trial that runs counts as if it ran to its end.
         projected = [_seconds(one.records) / len(one.records) * one.epochs for one in running]
-        if not self._spent + projected:
+        # What ends first was stopped, or is small; so what runs counts with what it takes to its end.
+        known = self._spent + projected
+        if not known:
             return "time left unknown"
         missing = self._trials - self._counts.trained
-        trials = fmean(self._spent + projected) * missing - sum(_seconds(one.records) for one in running)
-        afterwards = self._afterwards * fmean(self._whole or projected or self._spent)
-        at_a_time = max(
-            1, min(self._opened.workers if self._opened is not None else 1, missing + self._afterwards)
-        )
-        return f"about {_duration((max(0.0, trials) + afterwards) / at_a_time)} left"
+        places = max(1, self._counts.running, self._opened.workers if self._opened is not None else 1)
+        trials = sum(projected) - sum(_seconds(one.records) for one in running)
+        trials += fmean(known) * max(0, missing - len(running))
+        rounds = math.ceil(self._afterwards / places)
+        left = trials / max(1, min(places, missing)) + rounds * fmean(self._whole or projected or known)
+        return f"about {_duration(left)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:
@@ -246,6 +267,8 @@ class SearchDisplay:
         )
 
     def _running_lines(self) -> list[Text]:
+        if self._finals:
+            return [Text(f"now     the best again: {counted(self._afterwards, 'training')} to go")]
         if not self._running:
             return [Text("now     choosing the next trial")]
         shown = list(self._running.values())[:MAX_LINES]

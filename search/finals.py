@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import optuna
 from optuna.trial import FrozenTrial
 
 from search.config import SearchConfig
-from search.finalists import default_finalists, evaluated, next_finalists, train_again
+from search.finalists import default_finalists, evaluated, left_to_train, next_finalists, train_again
 from search.frontier import smallest_that_holds
-from search.history import finals_are_over, keep_finalists
+from search.history import feasible, finals_are_over, keep_finalists
 from search.opened import Display, Opened
 from search.workers import Executor
 
@@ -22,14 +23,21 @@ def _top(config: SearchConfig) -> int:
     return default_finalists(config.trials, every_size=config.objective == "pareto")
 
 
-def trainings_after(config: SearchConfig) -> int:
-    """Trainings of the best once the trials are over; more where every size is sought and their order changes."""
-    return 0 if config.hold_seeds else _top(config) * config.finalist_seeds
-
-
 def runs_at_once(config: SearchConfig) -> int:
     """Trainings side by side once the trials are over."""
-    return config.hold_seeds - 1 if config.hold_seeds else trainings_after(config)
+    return config.hold_seeds - 1 if config.hold_seeds else _top(config) * config.finalist_seeds
+
+
+def trainings_left(config: SearchConfig, study: optuna.Study) -> int:
+    """Trainings of the best that would follow if a study's trials were over now.
+
+    It is not known beforehand, and 0 here, how many it takes to find the smallest that holds a target.
+    """
+    top, seeds = _top(config), config.finalist_seeds
+    if config.hold_seeds or not top or finals_are_over(study, top, seeds):
+        return 0
+    to_come = max(0, top - len(feasible(study)))
+    return len(left_to_train(study, next_finalists(study, top, seeds), seeds)) + to_come * seeds
 
 
 @dataclass(frozen=True)

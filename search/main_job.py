@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -11,7 +12,7 @@ from drill_models.errors import DrillError, Interrupted
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
-from search.finals import trainings_after
+from search.finals import trainings_left
 from search.history import baselines, has_two_values, ranked, standing_of, tally
 from search.interrupt import stop_on_signals
 from search.screen import Screen
@@ -44,7 +45,7 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
             trials=config.trials,
             epochs=config.epochs,
             target=config.target,
-            afterwards=trainings_after(config),
+            follow=partial(trainings_left, config),
         ) as display,
     ):
         try:

@@ -18,6 +18,13 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
+def mean_of_last(epochs: int) -> str:
+    """What the value of a run of so many epochs is."""
+    if epochs == 1:
+        return "its one epoch"
+    return f"mean of {'the last three of ' if epochs > 3 else ''}{counted(epochs, 'epoch')}"
+
+
 def is_plain(text: str) -> bool:
     """Whether a text has no control characters, line breaks among them, and is Unicode throughout."""
     return not any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)

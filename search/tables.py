@@ -13,19 +13,12 @@ from rich.table import Table
 from drill_models.count import Count, Shape, volume
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from search.plain import counted
+from search.plain import counted, mean_of_last
 
 
 def percent(accuracy: float | None) -> str:
     """An accuracy (a fraction) as a person reads it; a dash where there is none."""
     return "-" if accuracy is None else f"{accuracy:.2%}"
-
-
-def mean_of_last(epochs: int) -> str:
-    """What the value of a run of so many epochs is."""
-    if epochs == 1:
-        return "its one epoch"
-    return f"mean of {'the last three of ' if epochs > 3 else ''}{counted(epochs, 'epoch')}"
 
 
 WIDE = 10_000
@@ -111,7 +104,7 @@ def step_lines(step: Step) -> list[str]:
     target = step.target
     lines = [
         f"target: {target.purpose} ({percent(target.accuracy)}, at most {target.max_params:,} parameters, "
-        f"{target.epochs} epochs)"
+        f"{counted(target.epochs, 'epoch')})"
     ]
     result = step.result
     if result is not None and result.reported is not None:

@@ -1,7 +1,8 @@
-"""Optuna's storage, with all parameters of a trial written at once.
+"""Optuna's storage, with the parameters of a trial written at once.
 
-Optuna writes each parameter that it suggests in a transaction of its own, two dozen for a point of the drill
-space. On a database server that took half the time of a proposal (`tests/benchmarks/search_overhead.py`).
+Optuna writes each parameter that it suggests in a transaction of its own, 31 for a point of the drill space. On a
+database server that took half the time of a proposal (`tests/benchmarks/search_overhead.py`). The first point of a
+process is still written so: each parameter is then compared with those that other processes have written.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,6 @@ class TogetherStorage(RDBStorage):
     ) -> None:
         """What Optuna's cache calls for each parameter."""
         if self._held is None or previous_distribution is None:
-            # The first of its name in a study is compared with what other processes have written.
             super()._set_trial_param(
                 trial_id, param_name, param_value_internal, distribution, previous_distribution
             )

@@ -12,6 +12,7 @@ from search import attrs
 from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
+from search.finalists import Rerun
 from search.opened import Opened
 from search.runner import Job
 from search.screen import Screen
@@ -89,34 +90,81 @@ def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
 
 def test_a_search_that_draws_nothing_says_so() -> None:
     job = small_job(trials=3)
-    for point in random_points(2):
-        job.study.enqueue_trial(point)
-    for trials, said in ((1, True), (2, True), (3, False)):
-        console = Console(file=io.StringIO(), width=200, color_system=None)
-        with SearchDisplay(Screen(out=console), trials=trials, epochs=1, target=0.994) as display:
-            display.opened(_opened(job))
-        assert isinstance(console.file, io.StringIO)
-        assert ("draws networks of its own from --trials 3 on" in console.file.getvalue()) == said
+    names: list[dict[str, object]] = [{attrs.BASELINE: "e-codes 4"}, {attrs.START: "one-pool"}]
+    names.append({attrs.BASELINE: "a-runs 1", attrs.OVER_BUDGET: True})
+    for point, name in zip(random_points(3), names, strict=True):
+        job.study.enqueue_trial(point, user_attrs=name)
+    job.study.ask()  # others may have begun
+    said = "draws networks of its own from --trials 3 on"
+    for trials, expected in ((1, True), (2, True), (3, False)):
+        assert (said in _said(job, trials=trials)) == expected
+    job.study.enqueue_trial(random_points(1)[0], user_attrs={attrs.RETRY_OF: 0})  # a drawn one, interrupted
+    assert "draws networks" not in _said(job, trials=1)
 
 
-def test_the_time_left_counts_what_runs_and_what_follows() -> None:
-    job = small_job(trials=4, epochs=2)
+def _said(job: Job, *, trials: int) -> str:
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=4, epochs=2, target=0.994, afterwards=3) as display:
+    with SearchDisplay(Screen(out=console), trials=trials, epochs=1, target=0.994) as display:
         display.opened(_opened(job))
-        first, second = (job.study.ask(dict(SPACE.distributions)) for _ in range(2))
-        for trial in (first, second):
-            trial.set_user_attr(attrs.N_PARAMS, 1_000)
-            display.started(job.study.trials[trial.number], 1_000, 2)
-        slow = record(1, 0.9).model_copy(update={"seconds": 60})
-        display.epoch(first.number, slow)
-        display.epoch(second.number, slow.model_copy(update={"seconds": 20}))
-        job.study.tell(second, state=TrialState.PRUNED)
-        display.ended(job.study.trials[second.number])
     assert isinstance(console.file, io.StringIO)
-    # One ended after 20 s, one runs and will take 120: 70 each for the three that are missing, of which 60 are
-    # over; then three that run to their end.
-    assert "about 8 min 30 s left" in console.file.getvalue()
+    return console.file.getvalue()
+
+
+def _epochs_of(
+    display: SearchDisplay, job: Job, epochs: int, seconds: float, end: TrialState | None = None
+) -> None:
+    """A trial that trains so many of 15 epochs, and ends or goes on."""
+    trial = job.study.ask(dict(SPACE.distributions))
+    trial.set_user_attr(attrs.N_PARAMS, 1_000)
+    display.started(job.study.trials[trial.number], 1_000, 15)
+    for epoch in range(1, epochs + 1):
+        display.epoch(trial.number, record(epoch, 0.9).model_copy(update={"seconds": seconds}))
+    if end is not None:
+        job.study.tell(trial, 0.9 if end == TrialState.COMPLETE else None, state=end)
+        display.ended(job.study.trials[trial.number])
+
+
+def test_the_time_left_is_that_of_what_runs_what_is_missing_and_what_follows() -> None:
+    job = small_job(trials=8)
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    follows = [0]
+    with SearchDisplay(
+        Screen(out=console), trials=8, epochs=15, target=0.994, follow=lambda _: follows[0]
+    ) as display:
+        display.opened(_opened(job, workers=2))
+        for _ in range(4):
+            _epochs_of(display, job, 3, 10, TrialState.PRUNED)
+        _epochs_of(display, job, 5, 10)  # two that run have 100 s each to go
+        _epochs_of(display, job, 5, 10)
+        _epochs_of(display, job, 3, 10, TrialState.PRUNED)
+        follows[0] = 3
+        _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
+    assert isinstance(console.file, io.StringIO)
+    last = [line.rpartition("[")[2] for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    # Five ended after 30 s, two run and take 150: one of 64 s is missing beside them; all in two places.
+    assert last[-2] == "5/8, about 2 min 12 s left]"
+    # What is missing runs already; then three of 150 s in two places, which is twice 150 s.
+    assert last[-1] == "6/8, about 6 min 40 s left]"
+
+
+def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
+    job = small_job(trials=1)
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    follows = [2]
+    with SearchDisplay(
+        Screen(out=console), trials=1, epochs=15, target=0.994, follow=lambda _: follows[0]
+    ) as display:
+        display.opened(_opened(job))
+        _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
+        (trial,) = job.study.trials
+        display.finals([trial], 2)
+        follows[0] = 1
+        display.rerun(Rerun(trial=trial, seed=5, value=0.9))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    first, second = text.index("the best again: 2 trainings to go"), text.index("the best again: 1 training to go")
+    assert "about 5 min 0 s left" in text[:first]
+    assert "about 2 min 30 s left" in text[first:second]
 
 
 def test_passwords_are_not_shown(few_digits: ResidentData) -> None:

@@ -427,7 +427,7 @@ def test_captions_say_what_is_below_and_how_the_best_was_chosen() -> None:
     curves = [("trial 1", [0.9, 0.91])]
     assert _curves_caption(study, trial, curves, 0.92).endswith("luckiest of many.")
     cut = _curves_caption(study, trial, [("trial 1", [0.7, 0.91])], 0.92)
-    assert cut.endswith("The picture begins at 88.00%; earlier epochs are below it.")
+    assert cut.endswith("The picture begins at 88.00%; some epochs are below it.")
     keep_rerun(study, 1, 5, [record(1, 0.8)])
     keep_finalists(study, [trial], top=2, seeds=1)
     assert "the best by the mean of 2 seeds" in _curves_caption(study, trial, curves, 0.92)

@@ -272,7 +272,7 @@ def training(step: Step) -> str:
         *([f"    scheduler = torch.optim.lr_scheduler.{scheduler}"] if scheduler else []),
         *(["    average = Average(net)"] if average else []),
         "    accuracies = []",
-        '    print(f"training on {len(labels):,} images, {epochs} epochs; a line after each", flush=True)',
+        '    print(f"{len(labels):,} training images, epochs: {epochs}; a line after each", flush=True)',
         "    for epoch in range(1, epochs + 1):",
         "        net.train()",
         "        loss_sum = 0.0",

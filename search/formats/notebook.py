@@ -4,7 +4,7 @@ from drill_models.count import count
 from drill_models.errors import DrillError
 from drill_models.step import Step
 from search.formats import code
-from search.plain import counted
+from search.plain import counted, mean_of_last
 
 SAYS = {
     "Settings": "What decides the training, each number once.",
@@ -78,7 +78,7 @@ def _target(step: Step) -> str:
     target = step.target
     return (
         f"{target.purpose}\n\n- accuracy of {target.accuracy:.2%}\n- at most {target.max_params:,} parameters\n"
-        f"- at most {target.epochs} epochs"
+        f"- at most {counted(target.epochs, 'epoch')}"
     )
 
 
@@ -92,8 +92,8 @@ def _result(step: Step) -> str:
     if result is not None and result.run is not None:
         run = result.run
         lines.append(
-            f"- one run (seed {run.seed}): {run.value:.2%} {run.held_out} accuracy, mean of the last three "
-            f"epochs, best in epoch {run.best_epoch}"
+            f"- one run (seed {run.seed}): {run.value:.2%} {run.held_out} accuracy, "
+            f"{mean_of_last(len(run.epochs))}, best in epoch {run.best_epoch}"
         )
     if step.verdict is not None:
         verdict = step.verdict

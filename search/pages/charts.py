@@ -42,6 +42,13 @@ def percent_axis(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
+def epoch_axis(axes: Axes, epochs: int) -> None:
+    """So many epochs on the horizontal axis, whole ones."""
+    axes.set_xlim(0.5, epochs + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+
+
 def legend_above(figure: Figure) -> None:
     """A legend that covers no data."""
     figure.legend(loc="outside upper left", ncols=6, fontsize="small", frameon=False)
@@ -56,8 +63,7 @@ def curve_chart(records: Sequence[EpochRecord], target: float, held_out: str = "
     axes.axhline(target, color=RED, ls=":", label=f"target {target:.2%}")
     # Early epochs may be far below; the best one is in the picture, however weak the run.
     axes.set_ylim(bottom=min(target, max(record.val_accuracy for record in records)) - 0.08, top=1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
+    epoch_axis(axes, max(epochs))
     axes.set_ylabel("accuracy")
     percent_axis(axes)
     legend_above(figure)
@@ -85,8 +91,7 @@ def curves_chart(lines: Sequence[tuple[str, Sequence[float]]], target: float) ->
     axes.axhline(target, color=RED, ls=":", label=f"target {target:.2%}")
     top = max(max(accuracies) for _, accuracies in lines)
     axes.set_ylim(bottom=lowest_of_curves(lines, target), top=min(1.0, max(top, target) + ROOM / 6))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
+    epoch_axis(axes, max(len(accuracies) for _, accuracies in lines))
     axes.set_ylabel("validation accuracy")
     percent_axis(axes)
     legend_above(figure)

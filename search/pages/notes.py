@@ -25,10 +25,10 @@ from search.history import (
     standing_of,
     tally,
 )
-from search.plain import counted
+from search.plain import counted, mean_of_last
 from search.sittings import shown_command, sittings
 from search.study import kept_verdict, read_settings
-from search.tables import mean_of_last, percent
+from search.tables import percent
 from spaces.drill import DrillSpace
 
 
@@ -146,7 +146,9 @@ def _outcome(trial: FrozenTrial) -> str:
         return f"{percent(accuracy_of(trial))}: validation accuracy, {mean_of_last(len(records))}."
     if trial.state == TrialState.PRUNED:
         last = percent(records[-1].val_accuracy) if records else "no epoch"
-        return f"Stopped early at {last} after {len(records)} epochs." + (f" {reason}." if reason else "")
+        return f"Stopped early at {last} after {counted(len(records), 'epoch')}." + (
+            f" {reason}." if reason else ""
+        )
     if is_interrupted(trial):
         return "Interrupted; its point was queued again."
     return f"Failed: {reason or 'no reason is known'}."

@@ -53,7 +53,7 @@ from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
 from search.trial_tables import BEST, cells
 
-CHANCE = 0.3
+CHANCE = 0.15
 """A hand step below this has not learnt its ten classes."""
 NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
 
@@ -187,7 +187,7 @@ def _curves_caption(
     """How the best trial was chosen, by this very run or by the mean of several; and what is below the picture."""
     lowest = lowest_of_curves(curves, target)
     cut = any(accuracy < lowest for _, accuracies in curves for accuracy in accuracies)
-    below = f" The picture begins at {percent(lowest)}; earlier epochs are below it." if cut else ""
+    below = f" The picture begins at {percent(lowest)}; some epochs are below it." if cut else ""
     if trial.number not in finalists_of(study):
         return f"One run of each; the best trial's own run chose it, so it is the luckiest of many.{below}"
     return (

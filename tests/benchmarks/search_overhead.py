@@ -1,6 +1,6 @@
 """What a search takes beside training: sampler, pruner, storage and display, by the size of the study.
 
-The search itself runs (`search.session.search`, with the panel of a terminal, SQLite in a file, TPE held to
+The search itself runs (`search.session.search`, with the panel of a terminal, SQLite or --storage, TPE held to
 the budget, the forecast pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
 Studies are filled with random points that fit the budget and curves of that kind, half of them pruned, up to
 each size. Then one trial is asked for that is not counted (its sampler reads all others, as when a search
@@ -11,7 +11,7 @@ assumes that training takes `--trial-seconds` of one core for all epochs, less f
 nothing else waits meanwhile. "cpu" is how much of the sum this process computed: it leaves out waiting for the
 disk and for other work on the machine. "main busy" is how much of its time the one process that asks and tells
 is at work while `--workers` cores train: at 100 % it would be the limit. "first" is the time of the first trial
-after a restart. "pages" is what writing the dashboard's notes and figures took, once; a search does that as
+once the study is open. "pages" is what writing the dashboard's notes and figures took, once; a search does that as
 rarely as it takes to spend a hundredth of its time on it, so it is not in the sum.
 
     python tests/benchmarks/search_overhead.py [--sizes 10 100 1000 5000] [--measured 20] [--budget 10000]
