@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from drill_models.errors import Interrupted
 from search import attrs
 from search.patience import Patience
-from search.requeue import end_doubles, requeue
+from search.requeue import end_doubles, queue_lost, requeue
 from search.server_locks import LockLost, ServerLocks, server_locks
 from search.storage import connect_args, sole_owner
 
@@ -141,6 +141,7 @@ class ServerPeers:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         gone = self._gone(_marks(running) - {self.mark})
         end_doubles(study)
+        queue_lost(study)
         return _requeue(study, [trial for trial in running if trial.user_attrs.get(attrs.OWNER) in gone | {None}])
 
     def _gone(self, marks: set[str]) -> set[str]:

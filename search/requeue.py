@@ -70,6 +70,25 @@ def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
         study.enqueue_trial(point, user_attrs={**carried, attrs.RETRY_OF: trial.number})
 
 
+def queue_lost(study: optuna.Study) -> None:
+    """Queues the points of interrupted trials that nobody has queued. To be called in a turn.
+
+    Where the server was gone, two processes may propose at once: one sees the other's trial before its point is
+    written down, takes it for a dead one's and ends it, while its owner finishes drawing it.
+    """
+    trials = study.get_trials(deepcopy=False)
+    # Whoever ends one queues it first; one that was ended as a double never had an owner.
+    begun = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL and is_interrupted(trial) and attrs.OWNER in trial.user_attrs
+    ]
+    queued = {trial.user_attrs.get(attrs.RETRY_OF) for trial in trials} if begun else set()
+    for trial in begun:
+        if trial.number not in queued:
+            _queue_again(study, trial)
+
+
 def end_doubles(study: optuna.Study) -> None:
     """Ends queued trials that are there already.
 

@@ -165,6 +165,41 @@ def test_a_point_that_another_process_ended_while_it_was_marked_is_kept(
     assert (counts.trained, counts.interrupted, counts.waiting) == (2, 1, 0)
 
 
+def test_a_point_that_another_process_ended_before_it_was_marked_is_queued_by_the_next_turn(
+    few_digits: ResidentData,
+) -> None:
+    """The other one saw no point, and its own process finds out when the trial has begun to train."""
+
+    class HealsAtEachTurn(OnlyProcess):
+        def requeue_dead(self, study: optuna.Study) -> list[int]:
+            requeue.queue_lost(study)
+            return super().requeue_dead(study)
+
+    class EndedByAnother(Log):
+        def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+            super().started(trial, n_params, epochs)
+            if trial.number == 0:
+                seen = copy(trial)
+                seen.user_attrs = {}
+                requeue.requeue(job.study, seen)
+                assert tally(job.study).waiting == 0
+
+    for peers, queued in ((OnlyProcess(), 0), (HealsAtEachTurn(), 1)):
+        job = replace(small_job(trials=2), peers=peers)
+        log = EndedByAnother()
+        assert run_here(job, few_digits, log, never)
+        first, *others = job.study.trials
+        assert is_interrupted(first)
+        assert "lost 0" in log.lines
+        again = [trial for trial in others if attrs.RETRY_OF in trial.user_attrs]
+        assert [trial.params for trial in again] == [first.params] * queued
+        counts = tally(job.study)
+        assert (counts.trained, counts.interrupted, counts.waiting) == (2, 1, 0)
+        requeue.queue_lost(job.study)
+        requeue.queue_lost(job.study)
+        assert tally(job.study).waiting == 1 - queued  # once
+
+
 def _dies(job: Job, data: ResidentData, after: str) -> None:
     """The search's process dies when that is said, and whatever ran stays as it is."""
 

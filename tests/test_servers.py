@@ -498,6 +498,15 @@ def test_what_was_queued_twice_is_trained_once(server: Postgres) -> None:
         one.requeue_dead(study)
         waiting = study.get_trials(states=(TrialState.WAITING,))
         assert [t.user_attrs.get(attrs.RETRY_OF) for t in waiting] == [None, None, 7, 0]
+        # One that another process ended before it saw its point is queued in the next turn, once.
+        ended = study.ask()
+        for name, value in ((attrs.OWNER, "other"), (attrs.N_PARAMS, 9), (attrs.INTERRUPTED, True)):
+            ended.set_user_attr(name, value)
+        study.tell(ended, state=TrialState.FAIL)
+        for _ in range(2):
+            one.requeue_dead(study)
+            waiting = study.get_trials(states=(TrialState.WAITING,))
+            assert [t.user_attrs.get(attrs.RETRY_OF) for t in waiting].count(ended.number) == 1
 
 
 def test_a_study_that_is_searched_is_not_deleted(server: Postgres) -> None:
