@@ -91,9 +91,26 @@ def full_command(config: SearchConfig) -> list[str]:
     return words
 
 
+def _words(sitting: Mapping[str, Any]) -> list[str]:
+    """Of its command."""
+    words: list[str] = sitting["command"] if "command" in sitting else sitting["asked"]["command"]
+    return words
+
+
 def shown_command(sitting: Mapping[str, Any]) -> str:
     """A sitting's command, to be pasted into a shell; of an older version as it was typed."""
-    return shlex.join(sitting.get("command", sitting["asked"]["command"]))
+    return shlex.join(_words(sitting))
+
+
+def folded_command(sitting: Mapping[str, Any], width: int = 100) -> list[str]:
+    """The same in lines of about so many characters, which can be pasted, too."""
+    lines = [""]
+    for word in map(shlex.quote, _words(sitting)):
+        if lines[-1] and len(lines[-1]) + len(word) >= width and word.startswith("-"):
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines
 
 
 def sittings(study: optuna.Study) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from search.pages.figures import FIGURES, curve_figure, size_figure
 from search.pages.report import _curves_caption, _sizes_caption
 from search.pages.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
 from search.reading import open_to_read
-from search.sittings import full_command, shown_command, sittings
+from search.sittings import folded_command, full_command, shown_command, sittings
 from search.study import SETTINGS, read_space, settings_of
 from tests.command_line import Run
 from tests.jobs import BUDGET, made_study, record
@@ -363,6 +364,16 @@ def test_each_command_of_a_study_is_shown(run: Run) -> None:
     assert kept[0]["asked"]["data"] is None
     older = {"asked": {"command": ["drill-search", "--study", "s 1"]}}
     assert shown_command(older) == "drill-search --study 's 1'"
+
+
+def test_a_long_command_is_folded_so_that_a_shell_reads_the_same() -> None:
+    words = ["drill-search", "--budget", "9000", "--study", "a b", *(f"--option-{i}" for i in range(30)), "x 'y'"]
+    lines = folded_command({"command": words})
+    assert len(lines) > 3
+    assert all(len(line) < 120 for line in lines)
+    shell = ["sh", "-c", "printf '%s\\n' " + "\n    ".join(lines)]
+    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout.splitlines() == words
+    assert folded_command({"command": words[:5]}) == ["drill-search --budget 9000 --study 'a b'"]
 
 
 def _made(values: Sequence[tuple[int, float]]) -> optuna.Study:

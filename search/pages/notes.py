@@ -26,7 +26,7 @@ from search.history import (
     tally,
 )
 from search.plain import counted, mean_of_last
-from search.sittings import shown_command, sittings
+from search.sittings import folded_command, sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent
 from spaces.drill import DrillSpace
@@ -100,7 +100,7 @@ def study_note(study: optuna.Study) -> str:
                 f"{_verdict(verdict)} There the target holds with {verdict.holding(settings.target)} of "
                 f"{counted(verdict.seeds, 'seed')}."
             )
-    commands = dict.fromkeys(map(shown_command, sittings(study)))
+    commands = dict.fromkeys("\n    ".join(folded_command(sitting)) for sitting in sittings(study))
     if commands:
         lines.append("Made by:\n\n" + "\n".join(f"    {command}" for command in commands))
     lines.append("Export the best:\n\n    drill-search export --study " + shlex.quote(study.study_name))
