@@ -11,6 +11,7 @@ from drill_models.run import with_verdict
 from drill_models.step import Step
 from search.confirmed import ConfirmedRun, ConfirmedRuns, RunKey, key_of
 from search.machines import Machines
+from search.plain import counted
 from search.several import train_all
 from search.tasks import Task
 from search.verdict import make_verdict
@@ -96,8 +97,8 @@ def confirm(
         if left:
             at_a_time = min(len(left), machines.places)
             source.say(
-                f"training from scratch on all {len(data.train):,} training images of {data.name}: {len(left)} "
-                f"{'run' if len(left) == 1 else 'runs'}, {at_a_time} at a time; -v shows each epoch"
+                f"training from scratch on all {len(data.train):,} training images of {data.name}: "
+                f"{counted(len(left), 'run')}, {at_a_time} at a time; -v shows each epoch"
             )
             with machines.executor(data, at_a_time, should_stop) as executor:
                 for run in _train(left, executor, watcher, source.say, should_stop):

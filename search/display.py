@@ -148,7 +148,6 @@ class SearchDisplay:
         """The best trials are now trained again, with so many other seeds."""
         names = ", ".join(trial_name(trial) for trial in trials)
         self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
-
         self._finals = True
         self._read()
         self._refresh()

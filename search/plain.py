@@ -18,6 +18,11 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that say something."""
+    return [line for line in text.splitlines() if line.strip()]
+
+
 def mean_of_last(epochs: int) -> str:
     """What the value of a run of so many epochs is."""
     if epochs == 1:

@@ -37,6 +37,7 @@ from drill_models.datasets import DatasetName
 from drill_models.device import MAX_A_GPU, keep_freed_memory, resolve_backend
 from drill_models.errors import DrillError
 from search.config import ClusterOptions, TrainingOptions
+from search.plain import counted
 from search.tasks import Ended, Event, Lost, Task, perform
 
 ANSWER = 5.0
@@ -107,7 +108,7 @@ class RayCluster:
     def where(self) -> str:
         """For a person."""
         nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
-        return f"a Ray cluster of {nodes} {'node' if nodes == 1 else 'nodes'} ({self.backend.device})"
+        return f"a Ray cluster of {counted(nodes, 'node')} ({self.backend.device})"
 
     @property
     def each(self) -> dict[str, float]:

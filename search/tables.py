@@ -13,7 +13,7 @@ from rich.table import Table
 from drill_models.count import Count, Shape, volume
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from search.plain import counted, mean_of_last
+from search.plain import counted, lines_of, mean_of_last
 
 
 def percent(accuracy: float | None) -> str:
@@ -129,8 +129,7 @@ def step_lines(step: Step) -> list[str]:
         lines.append("verdict: none of what the step says now; it was changed since it was confirmed")
     if result is not None:
         lines += [f"caveat ({caveat.kind}): {caveat.text}" for caveat in result.caveats]
-    if step.analysis:
-        lines += [f"analysis: {line}" for line in step.analysis.splitlines() if line.strip()]
+    lines += [f"analysis: {line}" for line in lines_of(step.analysis)]
     return lines
 
 

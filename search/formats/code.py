@@ -32,6 +32,7 @@ from drill_models.step import (
     feature_shapes,
 )
 from search.formats import templates
+from search.plain import lines_of
 
 WIDTH = 110
 """Characters in a line of prose."""
@@ -344,4 +345,4 @@ def pieces(step: Step) -> dict[str, str]:
 
 def wrapped(text: str, width: int = WIDTH) -> str:
     """Prose in lines, each of its own lines apart."""
-    return "\n\n".join("\n".join(textwrap.wrap(line, width)) for line in text.splitlines() if line.strip())
+    return "\n\n".join("\n".join(textwrap.wrap(line, width)) for line in lines_of(text))

@@ -4,7 +4,7 @@ from drill_models.count import count
 from drill_models.errors import DrillError
 from drill_models.step import Step
 from search.formats import code
-from search.plain import counted, mean_of_last
+from search.plain import counted, lines_of, mean_of_last
 
 SAYS = {
     "Settings": "What decides the training, each number once.",
@@ -36,7 +36,7 @@ def notebook(step: Step, made_by: str) -> str:
         v4.new_markdown_cell(f"# {step.name}\n\n{made_by}"),
         v4.new_markdown_cell(f"## Target\n\n{_target(step)}"),
         v4.new_markdown_cell(f"## Result\n\n{_result(step)}"),
-        v4.new_markdown_cell(f"## Analysis\n\n{_paragraphs(step.analysis) or 'None was written.'}"),
+        v4.new_markdown_cell("\n\n".join(["## Analysis", *(lines_of(step.analysis) or ["None was written."])])),
         v4.new_code_cell(code.imports(step).strip()),
     ]
     for title, piece in code.pieces(step).items():
@@ -67,11 +67,6 @@ def notebook(step: Step, made_by: str) -> str:
     )
     validate(made)
     return str(writes(made)) + "\n"
-
-
-def _paragraphs(text: str) -> str:
-    """Lines as Markdown's paragraphs."""
-    return "\n\n".join(line for line in text.splitlines() if line.strip())
 
 
 def _target(step: Step) -> str:

@@ -4,7 +4,7 @@ The page is a template; this fills it from the study, and from the best network'
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from search.confirmed import ConfirmedRuns
 from search.describe import chain
 from search.export import step_file, step_six
 from search.history import (
+    Standing,
     baselines,
     best,
     curve,
@@ -48,7 +49,7 @@ from search.pages.charts import (
 from search.pages.made import environment, sitting_rows
 from search.pages.series import Size, epochs_spent, importance, sizes
 from search.pages.wrong import Errors, best_errors
-from search.plain import counted
+from search.plain import counted, lines_of
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
 from search.trial_tables import BEST, cells
@@ -100,7 +101,8 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     errors = best_errors(study, url, trial, step, source)
     spent = epochs_spent(study)
     found, found_sizes, curves = importance(study), sizes(study), _curves(study, trial)
-    stand = standings(study, baselines(study))
+    hand = baselines(study)
+    stand = standings(study, hand)
     return {
         "title": study.study_name,
         "holds": holds,
@@ -112,13 +114,13 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "p padded, + with an identity path, /1 a kernel that is not 3 x 3; P: a pool.)",
         "blocks": _blocks(step.model),
         "layers": layer_rows(count(step.model)),
-        "analysis": step.analysis.splitlines(),
+        "analysis": lines_of(step.analysis),
         "curves": Markup(svg(curves_chart(curves, settings.target))),
         "curves_caption": _curves_caption(study, trial, curves, settings.target),
         "sizes": Markup(svg(size_chart(found_sizes, settings.max_params, settings.target))),
         "sizes_caption": _sizes_caption(found_sizes, settings.target),
         "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
-        "baselines": _baseline_rows(study),
+        "baselines": _baseline_rows(hand, stand),
         "not_learnt": NOT_LEARNT if any(one.mean < CHANCE for one in stand.values()) else "",
         "spent": Markup(svg(spent_chart(spent))),
         "spent_caption": f"{counts.trained} trials, {counts.pruned} stopped early: "
@@ -203,9 +205,8 @@ def _sizes_caption(found: Sequence[Size], target: float) -> str:
     return f"Complete trials; value: validation accuracy, mean of the last three epochs and of the seeds.{missing}"
 
 
-def _baseline_rows(study: optuna.Study) -> list[list[str]]:
-    hand = baselines(study)
-    stand, steps, kept = standings(study, hand), {step.name: step for step in all_steps()}, ConfirmedRuns()
+def _baseline_rows(hand: Sequence[FrozenTrial], stand: Mapping[int, Standing]) -> list[list[str]]:
+    steps, kept = {step.name: step for step in all_steps()}, ConfirmedRuns()
     rows = []
     for trial in hand:
         name = trial.user_attrs[attrs.BASELINE]
