@@ -57,12 +57,17 @@ def next_finalists(study: optuna.Study, top: int, seeds: int, trained: int = 0) 
         seeds: How many other seeds each.
         trained: How many were trained again in this round so far.
     """
-    done = {trial.number for trial in evaluated(study, seeds)}
     if not has_two_values(study):
         best = sorted(feasible(study), key=lambda trial: (-accuracy_of(trial), trial.number))[:top]
-        return [trial for trial in best if trial.number not in done]
-    waiting = [trial for trial in front_so_far(study) if trial.number not in done]
+        return _unfinished(study, best, seeds)
+    waiting = _unfinished(study, front_so_far(study), seeds)
     return sorted(waiting, key=accuracy_of, reverse=True)[: max(0, top - trained)]
+
+
+def _unfinished(study: optuna.Study, trials: Sequence[FrozenTrial], seeds: int) -> list[FrozenTrial]:
+    """Those that were not trained with so many other seeds."""
+    missing = {trial.number for trial, _ in left_to_train(study, trials, seeds)}
+    return [trial for trial in trials if trial.number in missing]
 
 
 def evaluated(study: optuna.Study, seeds: int) -> list[FrozenTrial]:
