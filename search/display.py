@@ -145,9 +145,12 @@ class SearchDisplay:
             )
 
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
-        """The best trials are now trained again, with so many other seeds."""
+        """Trials are now trained again, with so many other seeds."""
         names = ", ".join(trial_name(trial) for trial in trials)
-        self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
+        if len(trials) == 1:
+            self.notice(f"trial {names} again, with {counted(seeds, 'more seed')}")
+        else:
+            self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
         self._finals = True
         self._read()
         self._refresh()
@@ -267,7 +270,7 @@ class SearchDisplay:
 
     def _running_lines(self) -> list[Text]:
         if self._finals:
-            return [Text(f"now     the best again: {counted(self._afterwards, 'training')} to go")]
+            return [Text(f"now     again with other seeds: {counted(self._afterwards, 'training')} to go")]
         if not self._running:
             return [Text("now     choosing the next trial")]
         shown = list(self._running.values())[:MAX_LINES]

@@ -1,6 +1,6 @@
 """What comes after the trials: the best of them, or the smallest that may hold the target, are trained again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 
 from search.config import SearchConfig
 from search.finalists import default_finalists, evaluated, left_to_train, next_finalists, train_again
-from search.frontier import smallest_that_holds
-from search.history import feasible, finals_are_over, keep_finalists
+from search.frontier import smallest_that_holds, smallest_that_may_hold
+from search.history import feasible, finals_are_over, keep_finalists, tally
 from search.opened import Display, Opened
 from search.workers import Executor
 
@@ -31,10 +31,16 @@ def runs_at_once(config: SearchConfig) -> int:
 def trainings_left(config: SearchConfig, study: optuna.Study) -> int:
     """Trainings of the best that would follow if a study's trials were over now.
 
-    It is not known beforehand, and 0 here, how many it takes to find the smallest that holds a target.
+    Where the smallest that holds a target is looked for, those of the first candidate: how many of them fail is
+    not known beforehand.
     """
+    if config.hold_seeds:
+        candidate = smallest_that_may_hold(study, config.target, config.hold_seeds)
+        if candidate is None:
+            return config.hold_seeds - 1 if tally(study).trained < config.trials else 0
+        return 0 if candidate.holds else config.hold_seeds - len(candidate.values)
     top, seeds = _top(config), config.finalist_seeds
-    if config.hold_seeds or not top or finals_are_over(study, top, seeds):
+    if not top or finals_are_over(study, top, seeds):
         return 0
     to_come = max(0, top - len(feasible(study)))
     return len(left_to_train(study, next_finalists(study, top, seeds), seeds)) + to_come * seeds
@@ -63,17 +69,7 @@ class Finals:
         trained = 0
         while chosen := next_finalists(study, top, seeds, trained):
             trained += len(chosen)
-            self.display.finals(chosen, seeds)
-            for rerun in train_again(
-                study,
-                chosen,
-                self.opened.space,
-                seeds=seeds,
-                executor=self.executor,
-                say=self.display.notice,
-                should_stop=self.should_stop,
-            ):
-                self.display.rerun(rerun)
+            self._again(chosen, seeds)
         if top:
             keep_finalists(study, evaluated(study, seeds), top, seeds)
 
@@ -88,12 +84,9 @@ class Finals:
         held = smallest_that_holds(
             self.opened.study,
             self.config.target,
-            self.opened.space,
             seeds=seeds,
-            executor=self.executor,
+            train=lambda trial: self._again([trial], seeds - 1),
             told=self.display.candidate,
-            say=self.display.notice,
-            should_stop=self.should_stop,
         )
         if held is None:
             self.display.notice(
@@ -101,3 +94,17 @@ class Finals:
                 f"--trials may find one"
             )
         return held
+
+    def _again(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        """Trains trials with so many other seeds, and shows it."""
+        self.display.finals(trials, seeds)
+        for rerun in train_again(
+            self.opened.study,
+            trials,
+            self.opened.space,
+            seeds=seeds,
+            executor=self.executor,
+            say=self.display.notice,
+            should_stop=self.should_stop,
+        ):
+            self.display.rerun(rerun)

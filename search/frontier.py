@@ -1,26 +1,24 @@
 """The smallest network that holds a target: trials of a study, trained again until one does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from search import attrs
-from search.finalists import other_seeds, train_again
+from search.finalists import other_seeds
 from search.history import accuracy_of, feasible, reruns
-from search.workers import Executor
-from spaces.drill import DrillSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A network that was trained with several seeds.
+    """A network that may hold the target.
 
     Attributes:
         trial: The trial.
-        values: Mean validation accuracy of the last three epochs, of each seed.
-        holds: Whether all of them are at the target.
+        values: Mean validation accuracy of the last three epochs, of each seed that it was trained with.
+        holds: Whether those are all that were asked for, and all at the target.
     """
 
     trial: FrozenTrial
@@ -28,54 +26,55 @@ class Candidate:
     holds: bool
 
 
+def smallest_that_may_hold(study: optuna.Study, target: float, seeds: int) -> Candidate | None:
+    """The smallest network of a study of which no training so far was below the target.
+
+    All are looked at, also those behind the front, because a smaller one may have had luck.
+    """
+    known = reruns(study)
+    for trial in sorted(feasible(study), key=lambda trial: (trial.user_attrs[attrs.N_PARAMS], trial.number)):
+        candidate = _candidate(trial, known.get(trial.number, {}), target, seeds)
+        if min(candidate.values) >= target:
+            return candidate
+    return None
+
+
+def _candidate(trial: FrozenTrial, known: Mapping[int, float], target: float, seeds: int) -> Candidate:
+    """What a trial's trainings say of it, as far as they are known."""
+    values = (accuracy_of(trial), *(known[seed] for seed in other_seeds(trial, seeds - 1) if seed in known))
+    return Candidate(trial=trial, values=values, holds=len(values) == seeds and min(values) >= target)
+
+
 def smallest_that_holds(
     study: optuna.Study,
     target: float,
-    space: DrillSpace,
     *,
     seeds: int,
-    executor: Executor,
+    train: Callable[[FrozenTrial], None],
     told: Callable[[Candidate], None],
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
 ) -> FrozenTrial | None:
-    """Trains complete trials again, smallest first, until one holds the target with every seed.
-
-    Those whose own run, or one that is known already, is below the target are left out; all others are looked at,
-    also where a smaller network had more luck.
+    """Has complete trials trained again, smallest first, until one holds the target with every seed.
 
     Args:
-        study: To read; the new trainings are kept in it.
+        study: To read.
         target: Validation accuracy, a fraction.
-        space: What the study's points mean.
         seeds: How many each, its own run included.
-        executor: What trains.
+        train: Trains a trial with its other seeds, as far as that was not done, and keeps that in the study.
         told: Given each candidate as soon as it is known whether it holds.
-        say: Told in a sentence when a worker died.
-        should_stop: Asked all the time.
 
     Returns:
         The trial, or None where no network of the study holds the target.
 
     Raises:
         DrillError: A run failed.
-        Interrupted: `should_stop` said yes; what had ended is kept.
+        Interrupted: A person stopped `train`; what had ended is kept.
     """
-
-    def values(trial: FrozenTrial) -> tuple[float, ...]:
-        known = reruns(study).get(trial.number, {})
-        return accuracy_of(trial), *(known[seed] for seed in other_seeds(trial, seeds - 1) if seed in known)
-
-    for trial in sorted(feasible(study), key=lambda trial: (trial.user_attrs[attrs.N_PARAMS], trial.number)):
-        if min(values(trial)) < target:
-            continue
-        for _ in train_again(
-            study, [trial], space, seeds=seeds - 1, executor=executor, say=say, should_stop=should_stop
-        ):
-            pass
-        found = values(trial)
-        holds = min(found) >= target
-        told(Candidate(trial=trial, values=found, holds=holds))
-        if holds:
-            return trial
+    while (candidate := smallest_that_may_hold(study, target, seeds)) is not None:
+        if not candidate.holds:
+            trial = candidate.trial
+            train(trial)
+            candidate = _candidate(trial, reruns(study).get(trial.number, {}), target, seeds)
+        told(candidate)
+        if candidate.holds:
+            return candidate.trial
     return None

@@ -62,7 +62,7 @@ class Display(Watcher, Protocol):
         """The study is there; trials follow."""
 
     def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
-        """The best trials are now trained again, with so many other seeds."""
+        """Trials are now trained again, with so many other seeds: the best, or one that may hold the target."""
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""

@@ -162,7 +162,7 @@ def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
         display.rerun(Rerun(trial=trial, seed=5, value=0.9))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    first, second = text.index("the best again: 2 trainings to go"), text.index("the best again: 1 training to go")
+    first, second = (text.index(f"again with other seeds: {n} to go") for n in ("2 trainings", "1 training"))
     assert "about 5 min 0 s left" in text[:first]
     assert "about 2 min 30 s left" in text[first:second]
 

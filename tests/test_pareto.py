@@ -1,23 +1,28 @@
 """Every trade of accuracy against parameters in one study: search, export, and the smallest that holds."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.count import count
 from drill_models.step_io import load_step
 from search import attrs
-from search.frontier import Candidate, smallest_that_holds
+from search.config import SearchConfig
+from search.finals import Finals, trainings_left
+from search.frontier import Candidate
 from search.history import accuracy_of, figures, front, standing_of
 from search.pruner import make_pruner
 from search.reading import open_to_read
 from search.runner import run_trials
 from search.tasks import Ended, Epoch, Event, Task
 from tests.command_line import Run
-from tests.jobs import Instant, Log, made_study, record, small_job
+from tests.jobs import BUDGET, Instant, Log, made_study, record, small_job
 from tests.spaces_for_tests import SPACE, random_points
 
 SMALL = ("--epochs", "1", "--budget", "2000", "--workers", "1")
@@ -88,6 +93,7 @@ def test_the_smallest_that_holds_a_target(run: Run) -> None:
     code, text, error = run("frontier", "--target", "0.15", *small)
     assert code == 0, error
     assert "holds 15.00% (" in text
+    assert "again, with 1 more seed\n" in text + error
     (file,) = Path("studies").glob("*.yaml")
     assert f"written to {file}" in text
     step = load_step(file)
@@ -122,31 +128,64 @@ def _made(values: dict[str, list[float]]) -> Instant:
     return Instant(lambda task: values[task.label.split(",")[0]].pop(0))
 
 
+class Shown:
+    """A display that keeps what it is told of trainings of one study, and how many are left each time."""
+
+    def __init__(self, config: SearchConfig, study: optuna.Study) -> None:
+        self._config, self._study = config, study
+        self.told: list[Candidate] = []
+        self.left: list[int] = []
+        self.began: list[int] = []
+
+    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+        self.began += [trial.number for trial in trials]
+        self.left.append(trainings_left(self._config, self._study))
+
+    def rerun(self, rerun: object) -> None:
+        self.left.append(trainings_left(self._config, self._study))
+
+    def candidate(self, candidate: Candidate) -> None:
+        self.told.append(candidate)
+
+    def notice(self, line: str) -> None: ...
+
+
+def _smallest(study: optuna.Study, values: dict[str, list[float]]) -> tuple[int | None, Shown]:
+    """The number of the smallest trial that holds 99.4 % with three seeds, and what was shown."""
+    config = SearchConfig(
+        budget=BUDGET, skeletons=(), target=0.994, hold_seeds=3, objective="pareto", trials=len(study.trials)
+    )
+    shown = Shown(config, study)
+    opened = SimpleNamespace(study=study, space=SPACE)
+    found = Finals(config, opened, _made(values), shown, lambda: False).smallest()  # type: ignore[arg-type]
+    return None if found is None else found.number, shown
+
+
 def test_a_lucky_network_hides_none_that_holds() -> None:
     """3,000 parameters had luck once; 3,010 hold, though they are behind the front; 2,000 were never there."""
     study = made_study([(2000, 0.9935), (3000, 0.995), (3010, 0.9945), (9000, 0.996)])
     assert [trial.user_attrs[attrs.N_PARAMS] for trial in front(study)] == [2000, 3000, 9000]
-    told: list[Candidate] = []
     values = {"trial 1": [0.9930, 0.9950], "trial 2": [0.9942, 0.9944]}
-    found = smallest_that_holds(
-        study,
-        0.994,
-        SPACE,
-        seeds=3,
-        executor=_made(values),
-        told=told.append,
-        say=print,
-        should_stop=lambda: False,
-    )
-    assert found is not None
-    assert found.user_attrs[attrs.N_PARAMS] == 3010
-    assert [(one.trial.number, one.holds) for one in told] == [(1, False), (2, True)]
-    # What is known to fail is not trained again.
-    again = smallest_that_holds(
-        study, 0.994, SPACE, seeds=3, executor=_made({}), told=told.append, say=print, should_stop=lambda: False
-    )
-    assert again is not None
-    assert again.number == found.number
+    found, shown = _smallest(study, values)
+    assert found == 2
+    assert [(one.trial.number, one.holds, one.values) for one in shown.told] == [
+        (1, False, (0.995, 0.9930, 0.9950)),
+        (2, True, (0.9945, 0.9942, 0.9944)),
+    ]
+    assert shown.began == [1, 2]
+    # Of the first candidate two trainings are left; as soon as one is too low, two of the next, and so on.
+    assert shown.left == [2, 2, 2, 2, 1, 0]
+    # What is known is not trained again.
+    again, shown = _smallest(study, {})
+    assert (again, shown.began) == (2, [])
+    assert [(one.trial.number, one.holds) for one in shown.told] == [(2, True)]
+
+
+def test_trainings_are_left_where_the_smallest_is_still_to_come() -> None:
+    study = made_study([(2000, 0.99)])
+    config = SearchConfig(budget=BUDGET, skeletons=(), target=0.994, hold_seeds=3, objective="pareto", trials=2)
+    assert trainings_left(config, study) == 2
+    assert trainings_left(replace(config, trials=1), study) == 0  # none may hold it
 
 
 class Curves:
