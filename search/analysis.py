@@ -14,19 +14,9 @@ from drill_models.result import EpochRecord
 from drill_models.step import Recipe
 from search import attrs
 from search.describe import described
-from search.history import (
-    accuracy_of,
-    baselines,
-    curve,
-    finalists_of,
-    front,
-    has_two_values,
-    ranked,
-    recipe_of,
-    standing_of,
-    tally,
-)
+from search.history import accuracy_of, baselines, curve, has_two_values, recipe_of, tally
 from search.plain import counted
+from search.ranking import finalists_of, front, ranked, standing_of
 from search.study import StudySettings
 from spaces.drill import DrillSpace
 

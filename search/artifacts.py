@@ -14,7 +14,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 
-from search.storage import DEFAULT_STORAGE, sqlite_file
+from search.storage_url import DEFAULT_STORAGE, sqlite_file
 
 STEP_FILE, CURVE_PICTURE, WEIGHTS = "step.yaml", "curve.png", "weights.safetensors"
 

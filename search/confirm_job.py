@@ -16,11 +16,11 @@ from search.confirm import Confirmed, Watcher, confirm
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns
 from search.documents import confirmed_document, replay_document
 from search.export import step_file, step_six, verdict_in
-from search.history import best, ranked
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
 from search.pages.publish import publish_verdicts
 from search.plain import counted
+from search.ranking import best, ranked
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import seed_range

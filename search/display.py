@@ -19,11 +19,12 @@ from drill_models.result import EpochRecord
 from search import attrs
 from search.finalists import Rerun
 from search.frontier import Candidate
-from search.history import Tally, accuracy_of, name_of, ranked, tally
+from search.history import Tally, accuracy_of, name_of, tally
 from search.opened import Opened
 from search.plain import counted
+from search.ranking import ranked
 from search.screen import Screen
-from search.storage import shown
+from search.storage_url import shown
 from search.tables import epoch_line, percent, small_data_box
 from search.trial_tables import trial_name
 

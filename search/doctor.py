@@ -207,7 +207,8 @@ def _folder(what: str, path: Path, remedy: str, *, needed: bool = True) -> Findi
 
 
 def _storage(storage: str | None) -> Finding:
-    from search.storage import DEFAULT_STORAGE, parse, reach, shown
+    from search.storage import reach
+    from search.storage_url import DEFAULT_STORAGE, parse, shown
 
     try:
         url = parse(storage or DEFAULT_STORAGE)

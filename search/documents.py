@@ -11,20 +11,10 @@ from drill_models.count import count
 from search import attrs
 from search.confirm import Confirmed
 from search.describe import chain
-from search.history import (
-    Standing,
-    accuracy_of,
-    baselines,
-    curve,
-    front,
-    has_two_values,
-    point_of,
-    ranked,
-    standings,
-    tally,
-)
+from search.history import accuracy_of, baselines, curve, has_two_values, point_of, tally
+from search.ranking import Standing, front, ranked, standings
 from search.session import Outcome
-from search.storage import shown
+from search.storage_url import shown
 from search.study import read_settings, read_space
 from search.verdict import Comparison
 

@@ -2,7 +2,8 @@
 
 from drill_models.yaml_io import check_writable
 from search.config import SearchConfig
-from search.storage import DEFAULT_STORAGE, parse, reach
+from search.storage import reach
+from search.storage_url import DEFAULT_STORAGE, parse
 from search.study import check_named
 
 

@@ -17,13 +17,9 @@ from drill_models.step import Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
 from search import attrs
 from search.analysis import analysis_of
-from search.history import (
-    best,
-    curve,
-    front,
-    recipe_of,
-)
+from search.history import curve, recipe_of
 from search.plain import file_name
+from search.ranking import best, front
 from search.retrain import SMALL_DATA
 from search.study import StudySettings, kept_verdict, read_settings, read_space
 from spaces.drill import DrillSpace

@@ -7,7 +7,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search import attrs
-from search.history import accuracy_of, feasible, front_so_far, has_two_values, keep_rerun, recipe_of, reruns
+from search.history import accuracy_of, feasible, has_two_values, recipe_of
+from search.ranking import front_so_far, keep_rerun, reruns
 from search.several import train_all
 from search.tasks import Task
 from search.workers import Executor

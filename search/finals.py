@@ -9,8 +9,9 @@ from optuna.trial import FrozenTrial
 from search.config import SearchConfig
 from search.finalists import default_finalists, evaluated, left_to_train, next_finalists, train_again
 from search.frontier import smallest_that_holds, smallest_that_may_hold
-from search.history import feasible, finals_are_over, keep_finalists, tally
+from search.history import feasible, tally
 from search.opened import Display, Opened
+from search.ranking import finals_are_over, keep_finalists
 from search.workers import Executor
 
 

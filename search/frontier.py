@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial
 
 from search import attrs
 from search.finalists import other_seeds
-from search.history import accuracy_of, feasible, reruns
+from search.history import accuracy_of, feasible
+from search.ranking import reruns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,13 @@ from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
 from search.finals import trainings_left
-from search.history import baselines, has_two_values, ranked, standing_of, tally
+from search.history import baselines, has_two_values, tally
 from search.interrupt import stop_on_signals
+from search.ranking import ranked, standing_of
 from search.screen import Screen
 from search.session import Outcome, search
-from search.storage import parse, shown, storage_errors
+from search.storage import storage_errors
+from search.storage_url import parse, shown
 from search.study import read_settings
 from search.tables import percent
 from search.trial_tables import baseline_table, best_table, front_table

@@ -22,7 +22,8 @@ from search import attrs
 from search.patience import Patience
 from search.requeue import end_doubles, queue_lost, requeue
 from search.server_locks import LockLost, ServerLocks, server_locks
-from search.storage import connect_args, sole_owner
+from search.storage import sole_owner
+from search.storage_url import connect_args
 
 PULSE = 2.0
 """Seconds after which a process looks whether it still holds the lock that says that it lives."""

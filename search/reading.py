@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL
 from drill_models.errors import StudyError
 from search.artifacts import artifact_folder
 from search.last_used import last_used
-from search.storage import DEFAULT_STORAGE, open_storage, parse, storage_errors
+from search.storage import open_storage, storage_errors
+from search.storage_url import DEFAULT_STORAGE, parse
 from search.study import load_study
 
 

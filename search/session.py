@@ -20,7 +20,7 @@ from search.baselines import seed_baselines, seed_starts
 from search.config import SearchConfig
 from search.export import export_best, export_smallest
 from search.finals import Finals, runs_at_once
-from search.history import ranked, tally
+from search.history import tally
 from search.last_used import remember
 from search.machines import Machines, open_machines
 from search.opened import Display, Opened
@@ -28,11 +28,13 @@ from search.pages.publish import Publisher
 from search.patience import Patience
 from search.peers import Peers, open_peers
 from search.pruner import make_pruner
+from search.ranking import ranked
 from search.runner import Job, run_trials
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from search.server_locks import LockLost
 from search.sittings import keep_sitting, sittings
-from search.storage import DEFAULT_STORAGE, open_storage, parse, quick_writes, storage_errors
+from search.storage import open_storage, quick_writes, storage_errors
+from search.storage_url import DEFAULT_STORAGE, parse
 from search.study import StudySettings, open_study, read_space, settings_of, study_name
 from search.together import TogetherStorage
 from search.trackers import Trackers

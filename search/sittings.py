@@ -14,7 +14,7 @@ import optuna
 from drill_models.backend import Backend
 from search.config import SearchConfig
 from search.names import RAY
-from search.storage import parse, shown
+from search.storage_url import parse, shown
 from spaces.budget import Budget
 
 SITTING = "sitting"

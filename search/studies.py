@@ -16,11 +16,13 @@ from drill_models.errors import StudyError
 from drill_models.yaml_io import write_bytes
 from search import attrs
 from search.artifacts import artifact_folder, artifact_ids
-from search.history import Tally, ranked, standing_of, tally
+from search.history import Tally, tally
 from search.peers import searched_now
 from search.plain import check_study_name
+from search.ranking import ranked, standing_of
 from search.sittings import sittings
-from search.storage import closed_after, open_storage, shown, sole_owner, storage_errors
+from search.storage import closed_after, open_storage, sole_owner, storage_errors
+from search.storage_url import shown
 from search.study import SETTINGS, StudySettings, load_study, read_settings
 
 COPYING = "copying"

@@ -10,17 +10,8 @@ from rich.table import Table
 from drill_models.result import EpochRecord
 from search import attrs
 from search.describe import chain
-from search.history import (
-    Standing,
-    baselines,
-    curve,
-    figures,
-    front,
-    name_of,
-    point_of,
-    ranked,
-    standings,
-)
+from search.history import baselines, curve, figures, name_of, point_of
+from search.ranking import Standing, front, ranked, standings
 from search.studies import Listed
 from search.study import read_settings, read_space
 from search.tables import new_table, percent

@@ -19,7 +19,7 @@ from search.last_used import remember
 from search.reading import open_to_read
 from search.screen import Screen
 from search.sittings import sittings
-from search.storage import parse
+from search.storage_url import parse
 from search.studies import all_studies
 from tests.command_line import Run
 

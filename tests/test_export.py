@@ -17,10 +17,11 @@ from search.baselines import seed_baselines
 from search.config import SearchConfig, TrainingOptions
 from search.describe import chain
 from search.export import export_best, step_six
-from search.history import best, front, ranked
 from search.machines import ThisMachine
+from search.ranking import best, front, ranked
 from search.retrain import comparison, retrain
-from search.storage import open_storage, parse
+from search.storage import open_storage
+from search.storage_url import parse
 from search.study import open_study, settings_of
 from search.trial_tables import baseline_table, best_table
 from spaces.skeletons import load_skeletons

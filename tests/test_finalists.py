@@ -20,17 +20,8 @@ from search.finalists import (
     train_again,
 )
 from search.finals import Finals
-from search.history import (
-    accuracy_of,
-    curve,
-    finalists_of,
-    front,
-    keep_finalists,
-    keep_rerun,
-    ranked,
-    reruns,
-    standing_of,
-)
+from search.history import accuracy_of, curve
+from search.ranking import finalists_of, front, keep_finalists, keep_rerun, ranked, reruns, standing_of
 from search.tasks import Task
 from search.workers import InProcess
 from tests.jobs import BUDGET, Instant, Log, made_study, record, run_here, small_job

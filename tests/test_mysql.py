@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from search import attrs, server_locks
 from search.history import is_interrupted, point_of
 from search.patience import Patience
-from search.storage import connect_args, parse
+from search.storage_url import connect_args, parse
 from tests.programs import running
 
 URL = os.environ.get("DRILL_TEST_MYSQL", "")

@@ -22,12 +22,12 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from search import attrs
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
 from search.config import SearchConfig
-from search.history import keep_finalists, keep_rerun
 from search.pages import series
 from search.pages.charts import curve_chart, size_chart, spent_chart, svg
 from search.pages.figures import FIGURES, curve_figure, size_figure
 from search.pages.report import _curves_caption, _sizes_caption
 from search.pages.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
+from search.ranking import keep_finalists, keep_rerun
 from search.reading import open_to_read
 from search.sittings import folded_command, full_command, shown_command, sittings
 from search.study import SETTINGS, read_space, settings_of

@@ -16,8 +16,9 @@ from search import attrs
 from search.config import SearchConfig
 from search.finals import Finals, trainings_left
 from search.frontier import Candidate
-from search.history import accuracy_of, figures, front, standing_of
+from search.history import accuracy_of, figures
 from search.pruner import make_pruner
+from search.ranking import front, standing_of
 from search.reading import open_to_read
 from search.runner import run_trials
 from search.tasks import Ended, Epoch, Event, Task

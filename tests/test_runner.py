@@ -14,8 +14,9 @@ from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord, last_three_mean
 from search import attrs, constraints, requeue, runner
-from search.history import curve, is_interrupted, point_of, ranked, tally
+from search.history import curve, is_interrupted, point_of, tally
 from search.peers import OnlyProcess
+from search.ranking import ranked
 from search.runner import Job
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points

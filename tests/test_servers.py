@@ -26,15 +26,15 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
-from search import attrs, peers
+from search import attrs, peers, storage_url
 from search import server_locks as server_locks_module
-from search import storage as storage_module
 from search.config import SearchConfig
 from search.history import tally
 from search.patience import METHODS, Patience
 from search.peers import OnlyProcess, ServerPeers, open_peers
 from search.server_locks import LockLost, ServerLocks, server_locks
-from search.storage import closed_after, connect_args, open_storage, parse, sole_owner, storage_errors
+from search.storage import closed_after, open_storage, sole_owner, storage_errors
+from search.storage_url import connect_args, parse
 from search.studies import delete_study
 from search.study import open_study, settings_of
 from spaces.skeletons import load_skeletons
@@ -290,7 +290,7 @@ def test_a_process_that_is_held_in_mid_transaction_lets_the_others_go_on(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by Ctrl-Z while it creates a trial: the study's row is locked."""
-    monkeypatch.setattr(storage_module, "SILENCE", 1)
+    monkeypatch.setattr(storage_url, "SILENCE", 1)
     url = server.database("midway")
     with _opened(url) as storage:
         study = optuna.create_study(storage=storage, study_name="midway")

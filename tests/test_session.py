@@ -13,10 +13,12 @@ from drill_models.resolve import Resolved
 from search.config import SearchConfig, TrainingOptions
 from search.finalists import Rerun
 from search.frontier import Candidate
-from search.history import accuracy_of, finalists_of, ranked, reruns
+from search.history import accuracy_of
 from search.opened import Opened
+from search.ranking import finalists_of, ranked, reruns
 from search.session import search as sitting
-from search.storage import DEFAULT_STORAGE, parse, sole_owner
+from search.storage import sole_owner
+from search.storage_url import DEFAULT_STORAGE, parse
 from search.tasks import Ended, Event, Task, perform
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons

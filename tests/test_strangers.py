@@ -17,7 +17,8 @@ from search.last_used import remember
 from search.plain import lock_name, without_passwords
 from search.reading import open_to_read, serve_dashboard
 from search.screen import Screen
-from search.storage import open_storage, parse, reach, shown, sole_owner
+from search.storage import open_storage, reach, sole_owner
+from search.storage_url import parse, shown
 from tests.command_line import Run
 
 SMALL = ("--epochs", "1", "--budget", "1000", "--baselines", "none", "--no-starts", "--finalists", "0")

@@ -20,7 +20,8 @@ from search.config import SearchConfig
 from search.constraints import set_constraints
 from search.export import STARTING_POINT, step_six
 from search.history import pack_curve
-from search.storage import open_storage, parse
+from search.storage import open_storage
+from search.storage_url import parse
 from search.studies import COPYING, all_studies, copy_study, delete_study
 from search.study import load_study, open_study, settings_of
 from spaces.budget import Budget

@@ -17,12 +17,14 @@ from drill_models.hand_steps import choose
 from search import attrs
 from search.baselines import seed_baselines
 from search.config import SearchConfig
-from search.history import baselines, best, tally
+from search.history import baselines, tally
 from search.last_used import last_used, remember
 from search.main_job import _without_password
 from search.names import DEFAULT_BASELINES
+from search.ranking import best
 from search.reading import open_to_read
-from search.storage import open_storage, parse, quick_writes, shown, sole_owner
+from search.storage import open_storage, quick_writes, sole_owner
+from search.storage_url import parse, shown
 from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons

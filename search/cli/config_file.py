@@ -136,7 +136,7 @@ def _written(name: str, value: Any) -> list[Path]:
     if name in FILES:
         return [Path(str(value))]
     if name in STORAGES:
-        from search.storage import parse, sqlite_file
+        from search.storage_url import parse, sqlite_file
 
         file = sqlite_file(parse(str(value)))
         return [] if file is None else [file]

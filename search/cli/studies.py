@@ -83,7 +83,7 @@ def delete(
 ) -> None:
     """Delete a study, its trials and their files. Exported step files stay."""
     from search.reading import which_storage
-    from search.storage import shown
+    from search.storage_url import shown
     from search.studies import all_studies, delete_study
 
     url = which_storage(storage)
@@ -123,7 +123,7 @@ def copy(
 ) -> None:
     """Copy a study, its trials and their files under another name or into another storage."""
     from search.reading import which_storage
-    from search.storage import parse, shown
+    from search.storage_url import parse, shown
     from search.studies import copy_study
 
     url = which_storage(storage)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from drill_models.step import Step
 from search.plain import counted
 from search.sittings import shown_command, sittings
-from search.storage import shown
+from search.storage_url import shown
 
 
 def environment(step: Step, url: URL) -> list[tuple[str, str]]:

@@ -14,18 +14,9 @@ from drill_models.result import Verdict
 from drill_models.step import Step
 from search import attrs
 from search.describe import chain
-from search.history import (
-    accuracy_of,
-    curve,
-    has_two_values,
-    is_interrupted,
-    name_of,
-    point_of,
-    ranked,
-    standing_of,
-    tally,
-)
+from search.history import accuracy_of, curve, has_two_values, is_interrupted, name_of, point_of, tally
 from search.plain import counted, mean_of_last
+from search.ranking import ranked, standing_of
 from search.sittings import folded_command, sittings
 from search.study import kept_verdict, read_settings
 from search.tables import percent

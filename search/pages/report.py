@@ -24,19 +24,7 @@ from search import attrs
 from search.confirmed import ConfirmedRuns
 from search.describe import chain
 from search.export import step_file, step_six
-from search.history import (
-    Standing,
-    baselines,
-    best,
-    curve,
-    finalists_of,
-    front,
-    has_two_values,
-    ranked,
-    standing_of,
-    standings,
-    tally,
-)
+from search.history import baselines, curve, has_two_values, tally
 from search.pages.charts import (
     curves_chart,
     importance_chart,
@@ -50,6 +38,7 @@ from search.pages.made import environment, sitting_rows
 from search.pages.series import Size, epochs_spent, importance, sizes
 from search.pages.wrong import Errors, best_errors
 from search.plain import counted, lines_of
+from search.ranking import Standing, best, finalists_of, front, ranked, standing_of, standings
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
 from search.trial_tables import BEST, cells

@@ -10,16 +10,8 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attrs
-from search.history import (
-    accuracy_of,
-    complete_trials,
-    figures,
-    front,
-    is_interrupted,
-    name_of,
-    ranked,
-    standings,
-)
+from search.history import accuracy_of, complete_trials, figures, is_interrupted, name_of
+from search.ranking import front, ranked, standings
 
 Kind = Literal["trial", "hand step", "starting point"]
 

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from drill_models.step import Step
 from drill_models.step_io import load_step
 from search import attrs
-from search.history import front, ranked, standings
+from search.ranking import front, ranked, standings
 from search.reading import open_to_read
 from search.study import read_settings
 

@@ -24,7 +24,8 @@ from scipy.stats import spearmanr
 from drill_models.errors import DrillError
 from search.confirmed import FILE, ConfirmedRuns
 from search.export import step_six
-from search.history import figures, ranked, standings
+from search.history import figures
+from search.ranking import ranked, standings
 from search.reading import open_to_read
 
 Figures = tuple[Sequence[float], Sequence[float]]

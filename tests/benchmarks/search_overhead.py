@@ -61,7 +61,8 @@ from search.pruner import is_hopeless
 from search.sampler import BudgetSampler, base_sampler
 from search.screen import Screen
 from search.session import search
-from search.storage import open_storage, parse
+from search.storage import open_storage
+from search.storage_url import parse
 from search.workers import InProcess
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
