@@ -73,7 +73,7 @@ class SearchDisplay:
         self._target = target
         self._follow = follow
         self._afterwards = 0
-        self._finals = False
+        self._again: int | None = None
         self._opened: Opened | None = None
         self._counts = Tally()
         self._best: FrozenTrial | None = None
@@ -145,26 +145,25 @@ class SearchDisplay:
                 f"--trials {len(given) + 1} on"
             )
 
-    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
-        """Trials are now trained again, with so many other seeds."""
-        names = ", ".join(trial_name(trial) for trial in trials)
-        if len(trials) == 1:
-            self.notice(f"trial {names} again, with {counted(seeds, 'more seed')}")
-        else:
-            self.notice(f"the best {len(trials)} again, each with {counted(seeds, 'more seed')}: {names}")
-        self._finals = True
+    def finals(self, trials: Sequence[FrozenTrial], trainings: int) -> None:
+        """Trials are now trained again, with other seeds: so many trainings of all of them together."""
+        self._again = trainings
         self._read()
+        which = f"trial {trial_name(trials[0])}" if len(trials) == 1 else f"the best {len(trials)}"
+        names = f": {', '.join(map(trial_name, trials))}" if len(trials) > 1 else ""
+        self.notice(f"{which} again, {counted(trainings, 'training')} with other seeds{names}")
         self._refresh()
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
         first = percent(accuracy_of(rerun.trial))
-        self.notice(f"trial {trial_name(rerun.trial)} again: {percent(rerun.value)} (at first {first})")
+        self._again = max(0, (self._again or 0) - 1)
         self._read()
+        self.notice(f"trial {trial_name(rerun.trial)} again: {percent(rerun.value)} (at first {first})")
         self._refresh()
 
     def candidate(self, candidate: Candidate) -> None:
-        """A network was trained with several seeds, to see whether it holds the target."""
+        """It is known whether a network holds the target with every seed."""
         n_params = candidate.trial.user_attrs[attrs.N_PARAMS]
         verdict = "holds" if candidate.holds else "does not hold"
         self.notice(
@@ -244,7 +243,7 @@ class SearchDisplay:
         places = max(1, self._counts.running, self._opened.workers if self._opened is not None else 1)
         trials = sum(projected) - sum(_seconds(one.records) for one in running)
         trials += fmean(known) * max(0, missing - len(running))
-        rounds = math.ceil(self._afterwards / places)
+        rounds = math.ceil(max(self._afterwards, self._again or 0) / places)
         left = trials / max(1, min(places, missing)) + rounds * fmean(self._whole or projected or known)
         return f"about {_duration(left)} left"
 
@@ -270,8 +269,8 @@ class SearchDisplay:
         )
 
     def _running_lines(self) -> list[Text]:
-        if self._finals:
-            return [Text(f"now     again with other seeds: {counted(self._afterwards, 'training')} to go")]
+        if self._again is not None:
+            return [Text(f"now     again with other seeds: {counted(self._again, 'training')} to go")]
         if not self._running:
             return [Text("now     choosing the next trial")]
         shown = list(self._running.values())[:MAX_LINES]

@@ -32,7 +32,7 @@ def runs_at_once(config: SearchConfig) -> int:
 def trainings_left(config: SearchConfig, study: optuna.Study) -> int:
     """Trainings of the best that would follow if a study's trials were over now.
 
-    Where the smallest that holds a target is looked for, those of the first candidate: how many of them fail is
+    Where the smallest that holds a target is looked for, those of the next candidate: how many of them fail is
     not known beforehand.
     """
     if config.hold_seeds:
@@ -45,6 +45,10 @@ def trainings_left(config: SearchConfig, study: optuna.Study) -> int:
         return 0
     to_come = max(0, top - len(feasible(study)))
     return len(left_to_train(study, next_finalists(study, top, seeds), seeds)) + to_come * seeds
+
+
+def _each(seeds: int) -> str:
+    return "its own run" if seeds == 1 else f"every one of {seeds} seeds"
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,14 @@ class Finals:
         )
         if held is None:
             self.display.notice(
-                f"no network of this study holds {self.config.target:.2%} with every one of {seeds} seeds; more "
-                f"--trials may find one"
+                f"no network of this study holds {self.config.target:.2%} with {_each(seeds)}; more --trials may "
+                f"find one"
             )
         return held
 
     def _again(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """Trains trials with so many other seeds, and shows it."""
-        self.display.finals(trials, seeds)
+        self.display.finals(trials, len(left_to_train(self.opened.study, trials, seeds)))
         for rerun in train_again(
             self.opened.study,
             trials,

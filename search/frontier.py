@@ -14,12 +14,12 @@ from search.ranking import reruns
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A network that may hold the target.
+    """A network that is looked at, because its own run is at the target.
 
     Attributes:
         trial: The trial.
-        values: Mean validation accuracy of the last three epochs, of each seed that it was trained with.
-        holds: Whether those are all that were asked for, and all at the target.
+        values: Mean validation accuracy of the last three epochs, of each of the seeds that count and are known.
+        holds: Whether none of them is missing, and all are at the target.
     """
 
     trial: FrozenTrial
@@ -28,12 +28,13 @@ class Candidate:
 
 
 def smallest_that_may_hold(study: optuna.Study, target: float, seeds: int) -> Candidate | None:
-    """The smallest network of a study of which no training so far was below the target.
+    """The smallest network of a study of which no training, of the so many seeds that count, was below the target.
 
     All are looked at, also those behind the front, because a smaller one may have had luck.
     """
     known = reruns(study)
-    for trial in sorted(feasible(study), key=lambda trial: (trial.user_attrs[attrs.N_PARAMS], trial.number)):
+    there = [trial for trial in feasible(study) if accuracy_of(trial) >= target]
+    for trial in sorted(there, key=lambda trial: (trial.user_attrs[attrs.N_PARAMS], trial.number)):
         candidate = _candidate(trial, known.get(trial.number, {}), target, seeds)
         if min(candidate.values) >= target:
             return candidate
@@ -75,6 +76,7 @@ def smallest_that_holds(
             trial = candidate.trial
             train(trial)
             candidate = _candidate(trial, reruns(study).get(trial.number, {}), target, seeds)
+            assert candidate.holds or min(candidate.values) < target, "a training was not kept"
         told(candidate)
         if candidate.holds:
             return candidate.trial

@@ -1,4 +1,4 @@
-"""Reads a study back: which trials count, which is best, what a trial was."""
+"""Reads a study back: which trials count, and what a trial was."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

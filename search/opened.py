@@ -61,11 +61,11 @@ class Display(Watcher, Protocol):
     def opened(self, opened: Opened) -> None:
         """The study is there; trials follow."""
 
-    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
-        """Trials are now trained again, with so many other seeds: the best, or one that may hold the target."""
+    def finals(self, trials: Sequence[FrozenTrial], trainings: int) -> None:
+        """Trials are now trained again, so many times together: the best, or one that may hold the target."""
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""
 
     def candidate(self, candidate: Candidate) -> None:
-        """A network was trained with several seeds, to see whether it holds the target."""
+        """It is known whether a network holds the target with every seed."""

@@ -1,4 +1,4 @@
-"""Storage URLs: reading them, and showing them without their passwords."""
+"""Storage URLs: reading them, showing them without their passwords, and what a server's driver is told."""
 
 from pathlib import Path
 

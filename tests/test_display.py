@@ -158,7 +158,7 @@ def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
         _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
         (trial,) = job.study.trials
         display.finals([trial], 2)
-        follows[0] = 1
+        follows[0] = 0  # of this trial; but it is trained to the end
         display.rerun(Rerun(trial=trial, seed=5, value=0.9))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()

@@ -58,7 +58,7 @@ class Told(Log):
     def opened(self, opened: Opened) -> None:
         self.study = opened
 
-    def finals(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
+    def finals(self, trials: Sequence[FrozenTrial], trainings: int) -> None:
         self.lines.append(f"finals of {sorted(trial.number for trial in trials)}")
 
     def rerun(self, rerun: Rerun) -> None:

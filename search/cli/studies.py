@@ -54,8 +54,8 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
         screen.result(f"{sitting['began']}  {shown_command(sitting)}")
         for key in ("asked", "backend", "versions"):
             screen.result(f"  {key}: {_pairs(sitting[key])}")
-        if sitting["asked"]["dataset"] != found[0].settings.dataset:
-            screen.result(f"  used: {found[0].settings.dataset}, in place of data that were not there")
+            if key == "asked" and sitting[key]["dataset"] != found[0].settings.dataset:
+                screen.result(f"  used: {found[0].settings.dataset}, in place of data that were not there")
         screen.result(f"  {sitting['workers']} at a time, Python {sitting['python']}, {sitting['system']}")
     screen.document([one.document() for one in found])
 
