@@ -131,7 +131,8 @@ class SearchDisplay:
         if opened.started:
             when = "then" if seeded.queued else "first"
             self.notice(f"{when} starting points: {', '.join(opened.started)}")
-        self._say_whether_any_is_drawn(opened)
+        if opened.already < self._trials:
+            self._say_whether_any_is_drawn(opened)
         self._read()
         self._refresh()
 
@@ -141,8 +142,8 @@ class SearchDisplay:
         given = {name_of(trial) for trial in trials}
         if "" not in given and self._trials <= len(given):
             self.notice(
-                f"so each of the {self._trials} trials is given: the search draws networks of its own from "
-                f"--trials {len(given) + 1} on"
+                f"so all {self._trials} trials go to hand steps and starting points: the search draws networks of "
+                f"its own from --trials {len(given) + 1} on"
             )
 
     def finals(self, trials: Sequence[FrozenTrial], trainings: int) -> None:
@@ -237,9 +238,9 @@ class SearchDisplay:
         projected = [_seconds(one.records) / len(one.records) * one.epochs for one in running]
         # What ends first was stopped, or is small; so what runs counts with what it takes to its end.
         known = self._spent + projected
-        if not known:
-            return "time left unknown"
         missing = self._trials - self._counts.trained
+        if not known:
+            return "time left unknown" if missing > 0 or self._afterwards else "nothing left to train"
         places = max(1, self._counts.running, self._opened.workers if self._opened is not None else 1)
         trials = sum(projected) - sum(_seconds(one.records) for one in running)
         trials += fmean(known) * max(0, missing - len(running))
@@ -272,7 +273,8 @@ class SearchDisplay:
         if self._again is not None:
             return [Text(f"now     again with other seeds: {counted(self._again, 'training')} to go")]
         if not self._running:
-            return [Text("now     choosing the next trial")]
+            over = self._counts.trained >= self._trials
+            return [] if over else [Text("now     choosing the next trial")]
         shown = list(self._running.values())[:MAX_LINES]
         lines = [
             Text(

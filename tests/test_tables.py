@@ -30,6 +30,14 @@ def test_spare_columns_go_in_their_order_and_only_where_there_is_no_room() -> No
     assert "33333" in _printed(table, 20)
 
 
+def test_nothing_is_cut_where_columns_were_left_out() -> None:
+    table = new_table("name", "first", "second", "third", "kept", spare=("first", "second"))
+    table.add_row("n", *(digit * 20 for digit in "1234"))
+    for width, here in ((100, "1234"), (80, "234"), (60, "34")):
+        printed = _printed(table, width)
+        assert [digit for digit in "1234" if digit * 20 in printed] == list(here), width
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_verdict_is_legible(width: int) -> None:
     printed = _printed(verdict_table([load_step(BEST / "3000.yaml")]), width)
