@@ -70,12 +70,17 @@ def checked(url: str, total: int) -> dict[str, Any]:
     trials = optuna.load_study(study_name=STUDY, storage=storage).trials
     storage.engine.dispose()
     interrupted = [t for t in trials if is_interrupted(t)]
-    trained = [t for t in trials if t.state == TrialState.COMPLETE]
+    trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    trained = [t for t in trained if attrs.OVER_BUDGET not in t.user_attrs]  # else one whose loss was not finite
     points = Counter(str(sorted(t.params.items())) for t in trained)
     first = Counter(name for t in trials if t not in interrupted and (name := name_of(t)))
     wrong = []
     if len(trained) != total:
         wrong.append(f"{len(trained)} trials instead of {total}")
+    if any(t.state == TrialState.FAIL and t not in interrupted for t in trials):
+        wrong.append("a trial failed")
+    if any(t.state == TrialState.PRUNED and attrs.REASON not in t.user_attrs for t in trained):
+        wrong.append("a trial was stopped early without a reason")
     if max(points.values()) > 1:
         wrong.append("a point was trained twice")
     if set(first.values()) != {1} or not {"b-cyclic 5", "a-runs 2"} <= first.keys():
