@@ -56,7 +56,9 @@ def one_turn(server: Postgres, name: str, processes: int, trials: int, epochs: i
             time.sleep(0.05)
         seconds = time.monotonic() - began
         for process in mains:
-            process.communicate(timeout=120)
+            said = process.communicate(timeout=120)
+            if process.returncode:
+                raise SystemExit(f"a main process ended with {process.returncode}: {said}")
     return {"processes": processes, "killed": int(killed), "seconds": seconds, **checked(url, trials)}
 
 
@@ -88,7 +90,8 @@ def checked(url: str, total: int) -> dict[str, Any]:
     if any(not t.state.is_finished() for t in trials):
         wrong.append("a trial is left over")
     if wrong:
-        raise SystemExit("; ".join(wrong))
+        others = [(t.number, t.state.name, t.user_attrs.get(attrs.REASON)) for t in trials if t not in trained]
+        raise SystemExit(f"{'; '.join(wrong)}; not among the trained: {others}")
     who = Counter(t.user_attrs[attrs.OWNER] for t in trained)
     return {"trained": len(trained), "run_again": len(interrupted), "by_process": sorted(who.values())}
 
