@@ -13,7 +13,7 @@ from drill_models.datasets import dataset_facts
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
 from search import attrs
-from search.describe import described
+from search.describe import OF_THE_NETWORK, described
 from search.history import accuracy_of, baselines, curve, has_two_values, recipe_of, tally
 from search.plain import counted
 from search.ranking import finalists_of, front, ranked, standing_of
@@ -93,8 +93,16 @@ def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any
     keys = [key for key in ours if ours[key] != theirs.get(key)]
     if not keys:
         return f"Like the best hand step, {name}, but for where its layers have dropout or none, or its epochs."
-    changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in keys]
-    return f"Different from the best hand step, {name}: " + "; ".join(changes) + "."
+    lines: list[str] = []
+    for what, some in (
+        ("network", [key for key in keys if key in OF_THE_NETWORK]),
+        ("training", [key for key in keys if key not in OF_THE_NETWORK]),
+    ):
+        changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in some]
+        step = "" if lines else f" from the best hand step, {name}"
+        if changes:
+            lines.append(f"Different in its {what}{step}: {'; '.join(changes)}.")
+    return "\n".join(lines)
 
 
 def fit_sentence(records: Sequence[EpochRecord], target: float, n_images: int) -> str:

@@ -24,6 +24,10 @@ def chain(model: ModelConfig) -> str:
     return " ".join(words)
 
 
+OF_THE_NETWORK = frozenset({"blocks", "order", "head", "dropout"})
+"""What `described` says of the network; the rest is of its training."""
+
+
 def described(recipe: Recipe) -> dict[str, Any]:
     """A recipe in a few words a line, to be compared with another."""
     model, training = recipe.model, recipe.training

@@ -1,10 +1,8 @@
 """What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Self
 
 import optuna
@@ -26,6 +24,7 @@ from search.ranking import ranked
 from search.screen import Screen
 from search.storage_url import shown
 from search.tables import epoch_line, percent, small_data_box
+from search.time_left import TimeLeft
 from search.trial_tables import trial_name
 
 MAX_LINES = 8
@@ -45,8 +44,7 @@ class _Running:
 class SearchDisplay:
     """Shows one sitting of a search.
 
-    Everything in it is read from the study; it only remembers what it is told of running trials, and how
-    long trials take.
+    Everything in it is read from the study; it only remembers what it is told of running trials.
     """
 
     def __init__(
@@ -78,8 +76,8 @@ class SearchDisplay:
         self._counts = Tally()
         self._best: FrozenTrial | None = None
         self._running: dict[int, _Running] = {}
-        self._spent: list[float] = []
-        self._whole: list[float] = []
+        self._time = TimeLeft()
+        self._name_width = 4
         self._started = time.monotonic()
         self._bar = Progress(
             TextColumn("trials "), MofNCompleteColumn(), BarColumn(), console=console, auto_refresh=False
@@ -112,6 +110,9 @@ class SearchDisplay:
     def opened(self, opened: Opened) -> None:
         """Says what is searched, and what an earlier sitting left."""
         self._opened = opened
+        trials = opened.study.get_trials(deepcopy=False)
+        self._time = TimeLeft(trials)
+        self._name_width = max(len(trial_name(trial)) for trial in trials) if trials else 4
         settings, seeded = opened.settings, opened.seeded
         self.notice(
             f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
@@ -123,7 +124,8 @@ class SearchDisplay:
             if opened.already < self._trials:
                 self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
             else:
-                self.notice(f"all {self._trials} trials are there; for more give a higher --trials{again}")
+                there = f"all {self._trials} trials are" if self._trials > 1 else "its one trial is"
+                self.notice(f"{there} there; for more give a higher --trials{again}")
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         if seeded.over_budget:
@@ -175,12 +177,14 @@ class SearchDisplay:
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
         self._running[trial.number] = _Running(trial, n_params, epochs)
+        self._time.started(trial.number, epochs)
         self._refresh()
 
     def epoch(self, number: int, record: EpochRecord) -> None:
         """A running trial finished an epoch."""
         running = self._running[number]
         running.records.append(record)
+        self._time.epoch(number, record.seconds)
         if self._screen.verbose:
             self.notice(f"trial {trial_name(running.trial)}  {epoch_line(record, running.epochs, 'val')}")
         self._refresh()
@@ -190,6 +194,7 @@ class SearchDisplay:
         again = ""
         if trial is not None:
             del self._running[trial.number]
+            self._time.lost(trial.number)
             again = f"; trial {trial_name(trial)} is queued again"
         self.notice(f"{reason}{again}")
         self._refresh()
@@ -197,8 +202,9 @@ class SearchDisplay:
     def ended(self, trial: FrozenTrial) -> None:
         """The trial ended: one line that stays."""
         n_params = trial.user_attrs.get(attrs.N_PARAMS, 0)
-        head = f"trial {trial_name(trial):<18} {n_params:>7,} parameters  "
+        head = f"trial {trial_name(trial):<{self._name_width}} {n_params:>7,} parameters  "
         running = self._running.pop(trial.number, None)
+        self._time.ended(trial.number, complete=trial.state == TrialState.COMPLETE)
         self._read()
         records = running.records if running is not None else []
         epochs = len(records)
@@ -213,10 +219,6 @@ class SearchDisplay:
             case _:
                 text = "failed"
         reason = trial.user_attrs.get(attrs.REASON)
-        if records:
-            self._spent.append(_seconds(records))
-        if trial.state == TrialState.COMPLETE:
-            self._whole.append(_seconds(records))
         self.notice(head + text + (f": {reason}" if reason else "") + self._progress_words())
         self._refresh()
 
@@ -234,19 +236,13 @@ class SearchDisplay:
         self._afterwards = self._follow(self._opened.study)
 
     def _left(self) -> str:
-        running = [one for one in self._running.values() if one.records]
-        projected = [_seconds(one.records) / len(one.records) * one.epochs for one in running]
-        # What ends first was stopped, or is small; so what runs counts with what it takes to its end.
-        known = self._spent + projected
-        missing = self._trials - self._counts.trained
-        if not known:
-            return "time left unknown" if missing > 0 or self._afterwards else "nothing left to train"
+        missing = max(0, self._trials - self._counts.trained)
+        trainings = max(self._afterwards, self._again or 0)
         places = max(1, self._counts.running, self._opened.workers if self._opened is not None else 1)
-        trials = sum(projected) - sum(_seconds(one.records) for one in running)
-        trials += fmean(known) * max(0, missing - len(running))
-        rounds = math.ceil(max(self._afterwards, self._again or 0) / places)
-        left = trials / max(1, min(places, missing)) + rounds * fmean(self._whole or projected or known)
-        return f"about {_duration(left)} left"
+        seconds = self._time.seconds(missing, trainings, places)
+        if seconds is None:
+            return "time left unknown" if missing or trainings else "nothing left to train"
+        return f"about {_duration(seconds)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:
@@ -288,10 +284,6 @@ class SearchDisplay:
         ]
         more = len(self._running) - len(shown)
         return [*lines, Text(f"{'':<7} and {more} more")] if more else lines
-
-
-def _seconds(records: list[EpochRecord]) -> float:
-    return sum(record.seconds for record in records)
 
 
 def _duration(seconds: float) -> str:

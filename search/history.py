@@ -125,7 +125,9 @@ def curve(trial: FrozenTrial) -> tuple[EpochRecord, ...]:
     return tuple(EpochRecord.model_validate(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
 
 
-def figures(trial: FrozenTrial, column: Literal["val_accuracy", "val_loss", "train_loss"]) -> list[float]:
+def figures(
+    trial: FrozenTrial, column: Literal["val_accuracy", "val_loss", "train_loss", "seconds"]
+) -> list[float]:
     """One figure of each epoch that a trial ran, without making records of them."""
     place = _COLUMNS.index(column)
     rows: list[list[float]] = trial.user_attrs.get(attrs.CURVE, [])

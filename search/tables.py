@@ -164,4 +164,5 @@ def small_data_box(reason: str) -> Panel:
         title="NOT THE WHOLE OF MNIST",
         border_style="bold yellow",
         box=box.HEAVY,
+        width=100,
     )

@@ -122,6 +122,8 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--budget", "10000", "--study", " "], "--study must have 1 to 100 characters"),
         (["--budget", "10000", "--dataset", "kmnist"], "kmnist is not in"),
         (["--nonsense"], "No such option"),
+        (["report", "NAME"], "unexpected extra argument(s) (NAME); see drill-search report --help"),
+        (["studies", "NAME"], "No such command 'NAME'; see drill-search studies --help"),
         (["--budget", "10000", "--finalists", "1"], "--finalists 1 would be compared with nobody"),
         (["--budget", "2000000000"], "'--budget'"),
         (["--budget", "10000", "--study", "x" * 101], "--study must have 1 to 100 characters"),

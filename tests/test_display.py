@@ -14,6 +14,7 @@ from search.baselines import Seeded
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.finalists import Rerun
+from search.history import pack_curve
 from search.opened import Opened
 from search.runner import Job
 from search.screen import Screen
@@ -160,6 +161,20 @@ def test_the_time_left_is_that_of_what_runs_what_is_missing_and_what_follows() -
     assert last[-2] == "5/8, about 2 min 12 s left]"
     # What is missing runs already; then three of 150 s in two places, which is twice 150 s.
     assert last[-1] == "6/8, about 6 min 40 s left]"
+
+
+def test_a_sitting_that_only_trains_again_knows_its_time_from_earlier_ones() -> None:
+    job = small_job(trials=1)
+    trial = job.study.ask(dict(SPACE.distributions))
+    trial.set_user_attr(attrs.N_PARAMS, 1_000)
+    epochs = [record(epoch, 0.9).model_copy(update={"seconds": 10}) for epoch in range(1, 16)]
+    trial.set_user_attr(attrs.CURVE, pack_curve(epochs))
+    job.study.tell(trial, 0.9)
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with SearchDisplay(Screen(out=console), trials=1, epochs=15, target=0.994, follow=lambda _: 2) as display:
+        display.opened(replace(_opened(job), already=1))
+    assert isinstance(console.file, io.StringIO)
+    assert "about 5 min 0 s left" in console.file.getvalue()
 
 
 def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:

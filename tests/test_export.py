@@ -203,10 +203,16 @@ def test_a_value_is_called_optimistic_where_it_was_chosen_by(searched: optuna.St
 
 
 def test_comparison_names_differences_only() -> None:
-    text = analysis.comparison_with(
-        "a-runs 5", {"dropout": "none", "head": "GAP"}, {"dropout": "0.1", "head": "GAP"}
-    )
-    assert text == "Different from the best hand step, a-runs 5: dropout none (there 0.1)."
+    theirs = {"dropout": "0.1", "head": "GAP", "batch size": 32}
+    text = analysis.comparison_with("a-runs 5", {**theirs, "dropout": "none"}, theirs)
+    assert text == "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1)."
+    text = analysis.comparison_with("a-runs 5", {**theirs, "batch size": 64}, theirs)
+    assert text == "Different in its training from the best hand step, a-runs 5: batch size 64 (there 32)."
+    text = analysis.comparison_with("a-runs 5", {"dropout": "none", "head": "GAP", "batch size": 64}, theirs)
+    assert text.splitlines() == [
+        "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1).",
+        "Different in its training: batch size 64 (there 32).",
+    ]
     assert "Like the best hand step" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
 
 

@@ -32,7 +32,7 @@ def _run(screen: Screen) -> int:
         screen.mistake(str(error))
         return USAGE
     except TyperException as error:
-        screen.mistake(error.format_message())
+        screen.mistake(_with_help(error))
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -40,3 +40,10 @@ def _run(screen: Screen) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _with_help(error: TyperException) -> str:
+    """What was wrong in a command's words, and which help says what would be right."""
+    said = error.format_message().strip().rstrip(".")
+    context: typer.Context | None = getattr(error, "ctx", None)
+    return said if context is None else f"{said}; see {context.command_path} --help"

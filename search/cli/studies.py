@@ -52,10 +52,11 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
         screen.result("there are no studies in this storage")
     for sitting in found[0].sittings if name is not None else ():
         screen.result(f"{sitting['began']}  {shown_command(sitting)}")
-        for key in ("asked", "backend", "versions"):
+        screen.result(f"  asked: {_pairs(sitting['asked'])}")
+        if sitting["asked"]["dataset"] != found[0].settings.dataset:
+            screen.result(f"  used: {found[0].settings.dataset}, in place of data that were not there")
+        for key in ("backend", "versions"):
             screen.result(f"  {key}: {_pairs(sitting[key])}")
-            if key == "asked" and sitting[key]["dataset"] != found[0].settings.dataset:
-                screen.result(f"  used: {found[0].settings.dataset}, in place of data that were not there")
         screen.result(f"  {sitting['workers']} at a time, Python {sitting['python']}, {sitting['system']}")
     screen.document([one.document() for one in found])
 

@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 
 from drill_models.yaml_io import write_text
 from search import attrs
-from search.history import is_interrupted, name_of
+from search.history import is_interrupted, name_of, tally
 from tests.postgres import Postgres, ended_trials
 from tests.programs import running
 
@@ -45,7 +45,8 @@ def one_turn(server: Postgres, name: str, processes: int, trials: int, epochs: i
             (Path(folder) / str(i)).mkdir()
             mains.append(stack.enter_context(running(Path(folder) / str(i), *words)))
         began, ended = 0.0, 0
-        while ended < trials:
+        total = trials + 1  # a-runs 2 is over the budget: recorded, not trained
+        while ended < total and any(process.poll() is None for process in mains):
             ended = max(0, ended_trials(url))
             began = began or (time.monotonic() if ended else 0.0)
             if processes > 1 and not killed and ended >= trials // 3:
@@ -69,31 +70,38 @@ def checked(url: str, total: int) -> dict[str, Any]:
         SystemExit: It is not what was asked for.
     """
     storage = RDBStorage(url)
-    trials = optuna.load_study(study_name=STUDY, storage=storage).trials
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    trials, counts = study.trials, tally(study)
     storage.engine.dispose()
-    interrupted = [t for t in trials if is_interrupted(t)]
-    trained = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    trained = [t for t in trained if attrs.OVER_BUDGET not in t.user_attrs]  # else one whose loss was not finite
-    points = Counter(str(sorted(t.params.items())) for t in trained)
-    first = Counter(name for t in trials if t not in interrupted and (name := name_of(t)))
+    kept = [t for t in trials if not is_interrupted(t) and attrs.OVER_BUDGET not in t.user_attrs]
+    points = Counter(str(sorted(t.params.items())) for t in kept)
+    first = Counter(name for t in trials if not is_interrupted(t) and (name := name_of(t)))
     wrong = []
-    if len(trained) != total:
-        wrong.append(f"{len(trained)} trials instead of {total}")
-    if any(t.state == TrialState.FAIL and t not in interrupted for t in trials):
+    if counts.trained != total:
+        wrong.append(f"{counts.trained} trials instead of {total}")
+    if counts.failed:
         wrong.append("a trial failed")
-    if any(t.state == TrialState.PRUNED and attrs.REASON not in t.user_attrs for t in trained):
+    if any(t.state == TrialState.PRUNED and attrs.REASON not in t.user_attrs for t in kept):
         wrong.append("a trial was stopped early without a reason")
     if max(points.values()) > 1:
         wrong.append("a point was trained twice")
     if set(first.values()) != {1} or not {"b-cyclic 5", "a-runs 2"} <= first.keys():
         wrong.append(f"hand steps and starting points are not there once: {dict(first)}")
-    if any(not t.state.is_finished() for t in trials):
+    if counts.waiting or counts.running:
         wrong.append("a trial is left over")
+    others = [
+        (t.number, t.state.name, t.user_attrs.get(attrs.REASON)) for t in trials if t.state != TrialState.COMPLETE
+    ]
     if wrong:
-        others = [(t.number, t.state.name, t.user_attrs.get(attrs.REASON)) for t in trials if t not in trained]
-        raise SystemExit(f"{'; '.join(wrong)}; not among the trained: {others}")
-    who = Counter(t.user_attrs[attrs.OWNER] for t in trained)
-    return {"trained": len(trained), "run_again": len(interrupted), "by_process": sorted(who.values())}
+        raise SystemExit(f"{'; '.join(wrong)}; not complete: {others}")
+    who = Counter(t.user_attrs[attrs.OWNER] for t in kept)
+    return {
+        "trained": counts.trained,
+        "stopped_for_their_loss": counts.pruned,
+        "run_again": counts.interrupted,
+        "by_process": sorted(who.values()),
+        "not_complete": others,
+    }
 
 
 def main() -> int:
@@ -119,7 +127,8 @@ def main() -> int:
                     print(
                         f"turn {turn}: {processes} main processes, {row['killed']} killed: {row['trained']} "
                         f"trials in {row['seconds']:.1f} s, {row['trained'] / row['seconds']:.2f} a second, "
-                        f"{first['seconds'] / row['seconds']:.2f} times the first; {row['run_again']} run again; "
+                        f"{first['seconds'] / row['seconds']:.2f} times the first; {row['run_again']} run again, "
+                        f"{row['stopped_for_their_loss']} stopped for their loss; "
                         f"by process {row['by_process']}",
                         flush=True,
                     )
