@@ -18,10 +18,17 @@ from spaces.skeletons import fits_some
 
 @dataclass(frozen=True)
 class Seeded:
-    """What became of the hand steps: queued to be trained, or recorded as over the budget."""
+    """What became of the hand steps.
+
+    Attributes:
+        queued: To be trained.
+        over_budget: Recorded, and not trained.
+        alike: Of those to be trained, groups that are one recipe.
+    """
 
     queued: tuple[str, ...]
     over_budget: tuple[str, ...]
+    alike: tuple[tuple[str, ...], ...] = ()
 
 
 def seed_baselines(
@@ -34,6 +41,7 @@ def seed_baselines(
     """
     present = {trial.user_attrs.get(BASELINE) for trial in study.get_trials(deepcopy=False)}
     queued, over = [], []
+    same: dict[str, list[str]] = {}
     for step in steps:
         if step.name in present:
             continue
@@ -51,6 +59,7 @@ def seed_baselines(
         if max(excess.values()) <= 0:
             study.enqueue_trial(point, user_attrs=attributes)
             queued.append(step.name)
+            same.setdefault(f"{sorted(point.items())} {attributes[EPOCHS]}", []).append(step.name)
         else:
             trial = optuna.create_trial(
                 state=TrialState.PRUNED,
@@ -61,7 +70,8 @@ def seed_baselines(
             )
             study.add_trial(trial)
             over.append(step.name)
-    return Seeded(tuple(queued), tuple(over))
+    alike = tuple(tuple(names) for names in same.values() if len(names) > 1)
+    return Seeded(tuple(queued), tuple(over), alike)
 
 
 def seed_starts(

@@ -128,6 +128,8 @@ class SearchDisplay:
                 self.notice(f"{there} there; for more give a higher --trials{again}")
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
+        for names in seeded.alike:
+            self.notice(f"{' and '.join(names)} are one recipe, so they differ by the seed alone")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
         if opened.started:

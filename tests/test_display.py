@@ -61,7 +61,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
                 url=make_url("postgresql://me:secret@host/x"),
                 settings=settings_of(config, "mnist-5k"),
                 space=SPACE,
-                seeded=Seeded(queued=("e-codes 4",), over_budget=("a-runs 1",)),
+                seeded=Seeded(queued=("e-codes 4",), over_budget=("a-runs 1",), alike=(("a-runs 4", "a-runs 5"),)),
                 started=("separable-small",),
                 requeued=[7],
                 already=2,
@@ -85,6 +85,7 @@ def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
     assert "[3/3, about 0 s left]" in lines[2]
     assert "parameters" in lines[1]
     assert "hand steps first: e-codes 4" in text
+    assert "a-runs 4 and a-runs 5 are one recipe, so they differ by the seed alone" in text
     assert "then starting points: separable-small" in text
     assert "recorded and not trained: a-runs 1" in text
     assert "going on: 2 of 3 trials are there; run again: trial 7" in text

@@ -103,6 +103,14 @@ def test_hand_steps_are_seeded_once_and_over_budget_ones_recorded(tmp_path: Path
         best(study)
 
 
+def test_hand_steps_that_are_one_recipe_are_named(tmp_path: Path) -> None:
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    steps = choose(["a-runs/3", "a-runs/4", "a-runs/5"])
+    seeded = seed_baselines(study, steps, SPACE, Budget(max_params=10_000), epochs=15)
+    assert seeded.queued == ("a-runs 3", "a-runs 4", "a-runs 5")
+    assert seeded.alike == (("a-runs 4", "a-runs 5"),)
+
+
 def test_epochs_cap_hand_steps(tmp_path: Path) -> None:
     study = _open(tmp_path, settings_of(_config(), "mnist"))
     seed_baselines(study, choose(["d-rotation/5", "e-codes/4"]), SPACE, Budget(max_params=10_000), epochs=18)
