@@ -23,7 +23,7 @@ class Seeded:
     Attributes:
         queued: To be trained.
         over_budget: Recorded, and not trained.
-        alike: Of those to be trained, groups that are one recipe.
+        alike: Groups that are one recipe, where one of them is queued now.
     """
 
     queued: tuple[str, ...]
@@ -41,13 +41,15 @@ def seed_baselines(
     """
     present = {trial.user_attrs.get(BASELINE) for trial in study.get_trials(deepcopy=False)}
     queued, over = [], []
-    same: dict[str, list[str]] = {}
+    same: dict[tuple[object, ...], list[str]] = {}
     for step in steps:
+        point = space.encode(step.recipe)
+        excess = budget.excess(space.model(point))
+        if max(excess.values()) <= 0:
+            key = (min(step.training.epochs, epochs), *sorted(point.items()))
+            same.setdefault(key, []).append(step.name)
         if step.name in present:
             continue
-        point = space.encode(step.recipe)
-        model = space.model(point)
-        excess = budget.excess(model)
         reported = step.result.reported if step.result is not None else None
         attributes: dict[str, object] = {
             BASELINE: step.name,
@@ -59,7 +61,6 @@ def seed_baselines(
         if max(excess.values()) <= 0:
             study.enqueue_trial(point, user_attrs=attributes)
             queued.append(step.name)
-            same.setdefault(f"{sorted(point.items())} {attributes[EPOCHS]}", []).append(step.name)
         else:
             trial = optuna.create_trial(
                 state=TrialState.PRUNED,
@@ -70,7 +71,7 @@ def seed_baselines(
             )
             study.add_trial(trial)
             over.append(step.name)
-    alike = tuple(tuple(names) for names in same.values() if len(names) > 1)
+    alike = tuple(tuple(names) for names in same.values() if len(names) > 1 and {*names} & {*queued})
     return Seeded(tuple(queued), tuple(over), alike)
 
 

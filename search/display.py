@@ -44,7 +44,8 @@ class _Running:
 class SearchDisplay:
     """Shows one sitting of a search.
 
-    Everything in it is read from the study; it only remembers what it is told of running trials.
+    Everything in it is read from the study; it only remembers what it is told of running trials, and how long
+    trials took.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class SearchDisplay:
         self._best: FrozenTrial | None = None
         self._running: dict[int, _Running] = {}
         self._time = TimeLeft()
-        self._name_width = 4
+        self._name_width = 0
         self._started = time.monotonic()
         self._bar = Progress(
             TextColumn("trials "), MofNCompleteColumn(), BarColumn(), console=console, auto_refresh=False
@@ -112,7 +113,9 @@ class SearchDisplay:
         self._opened = opened
         trials = opened.study.get_trials(deepcopy=False)
         self._time = TimeLeft(trials)
-        self._name_width = max(len(trial_name(trial)) for trial in trials) if trials else 4
+        names = [name_of(trial) for trial in trials if attrs.OVER_BUDGET not in trial.user_attrs]
+        digits = len(str(len(trials) + self._trials))
+        self._name_width = digits + max((len(f" ({name})") for name in names if name), default=0)
         settings, seeded = opened.settings, opened.seeded
         self.notice(
             f"study {opened.study.study_name} in {shown(opened.url)}: {settings.dataset}, at most "
@@ -124,12 +127,13 @@ class SearchDisplay:
             if opened.already < self._trials:
                 self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
             else:
-                there = f"all {self._trials} trials are" if self._trials > 1 else "its one trial is"
-                self.notice(f"{there} there; for more give a higher --trials{again}")
+                self.notice(
+                    f"{opened.already} of {self._trials} trials are there; for more give a higher --trials{again}"
+                )
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
-        for names in seeded.alike:
-            self.notice(f"{' and '.join(names)} are one recipe, so they differ by the seed alone")
+        for alike in seeded.alike:
+            self.notice(f"{' and '.join(alike)} are one recipe, so they differ by the seed alone")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
         if opened.started:
@@ -241,10 +245,10 @@ class SearchDisplay:
         missing = max(0, self._trials - self._counts.trained)
         trainings = max(self._afterwards, self._again or 0)
         places = max(1, self._counts.running, self._opened.workers if self._opened is not None else 1)
+        if not missing and not trainings:
+            return "nothing left to train"
         seconds = self._time.seconds(missing, trainings, places)
-        if seconds is None:
-            return "time left unknown" if missing or trainings else "nothing left to train"
-        return f"about {_duration(seconds)} left"
+        return "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:

@@ -29,7 +29,8 @@ class TimeLeft:
     What a network costs is not foreseen from its size: multiply-adds say little of the seconds of an epoch.
 
     Args:
-        earlier: Trials of earlier sittings; they count until one of this has run.
+        earlier: Trials of earlier sittings, on another machine perhaps. They stand in until one of this sitting
+            has run for an epoch, and for a whole training until one runs or has come to its end.
     """
 
     def __init__(self, earlier: Iterable[FrozenTrial] = ()) -> None:

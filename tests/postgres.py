@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from search.attrs import OVER_BUDGET
+
 
 class Postgres:
     """A server of its own, which can be stopped and started again.
@@ -68,8 +70,9 @@ def open_engine(url: str) -> Iterator[Engine]:
 
 
 def ended_trials(url: str) -> int:
-    """How many trials have ended; -1 while the server is gone, or there are no tables."""
-    words = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+    """How many trials ended that were trained; -1 while the server is gone, or there are no tables."""
+    over = f"SELECT trial_id FROM trial_user_attributes WHERE key = '{OVER_BUDGET}'"
+    words = f"SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED') AND trial_id NOT IN ({over})"
     try:
         with open_engine(url) as engine, engine.connect() as connection:
             return int(connection.execute(text(words)).scalar_one())

@@ -66,7 +66,7 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     (tmp_path / "search.yaml").write_text("skeleton: [own.yaml]\n", encoding="utf-8")
     code, text, error = run(*SMALL, "--config", "search.yaml")
     assert (code, error) == (0, "")
-    assert "all 2 trials are there" in text or "going on" in text
+    assert "2 of 2 trials are there" in text or "going on" in text
     _, text, _ = run("studies", "list", "mnist-5k-2000-drill2-mine-2epochs")
     assert text.count("--skeleton own.yaml") == 2  # wherever it was named
 
@@ -122,6 +122,8 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--budget", "10000", "--study", " "], "--study must have 1 to 100 characters"),
         (["--budget", "10000", "--dataset", "kmnist"], "kmnist is not in"),
         (["--nonsense"], "No such option"),
+        (["report", "--storage"], "requires an argument; see drill-search --help"),
+        (["studies", "lst"], "No such command 'lst'; did you mean 'list'; see drill-search studies --help"),
         (["report", "NAME"], "unexpected extra argument(s) (NAME); see drill-search report --help"),
         (["studies", "NAME"], "No such command 'NAME'; see drill-search studies --help"),
         (["--budget", "10000", "--finalists", "1"], "--finalists 1 would be compared with nobody"),

@@ -237,7 +237,7 @@ def test_studies_are_listed_copied_and_deleted(run: Run) -> None:
     text = run("studies", "list", NAME)[1]
     assert "drill-search --budget 2000 --trials 2 --epochs 1 --baselines none" in text
     assert "sampler tpe" in text
-    assert "  used: mnist-5k, in place of data that were not there\n" in text
+    assert "\n  used: mnist-5k, in place of data that were not there\n  backend: " in text
     assert run("studies", "copy", NAME, "again")[0] == 0
     assert run("studies", "copy", NAME, "--to", "sqlite:///elsewhere/x.db")[0] == 0
     files = {path.name for path in Path("studies/artifacts").iterdir()}

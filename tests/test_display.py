@@ -82,7 +82,7 @@ def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
     lines = [line for line in text.splitlines() if line.startswith("trial ")]
     assert len(lines) == 3
     assert "best so far" in lines[0]
-    assert "[3/3, about 0 s left]" in lines[2]
+    assert "[3/3, nothing left to train]" in lines[2]
     assert "parameters" in lines[1]
     assert "hand steps first: e-codes 4" in text
     assert "a-runs 4 and a-runs 5 are one recipe, so they differ by the seed alone" in text
@@ -107,7 +107,9 @@ def test_a_search_that_draws_nothing_says_so() -> None:
 
 def test_a_search_that_is_over_says_nothing_of_what_comes_next() -> None:
     job = small_job(trials=1)
-    job.study.enqueue_trial(random_points(1)[0], user_attrs={attrs.START: "one-pool", attrs.N_PARAMS: 900})
+    epochs = [record(1).model_copy(update={"seconds": 10})]
+    attributes = {attrs.START: "one-pool", attrs.N_PARAMS: 900, attrs.CURVE: pack_curve(epochs)}
+    job.study.enqueue_trial(random_points(1)[0], user_attrs=attributes)
     job.study.tell(job.study.ask(), 0.9)
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with SearchDisplay(Screen(out=console), trials=1, epochs=15, target=0.994) as display:
@@ -196,6 +198,22 @@ def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
     first, second = (text.index(f"again with other seeds: {n} to go") for n in ("2 trainings", "1 training"))
     assert "about 5 min 0 s left" in text[:first]
     assert "about 2 min 30 s left" in text[first:second]
+
+
+def test_the_lines_of_trials_are_aligned() -> None:
+    job = small_job(trials=12)
+    names: list[dict[str, object]] = [{attrs.START: "separable-medium"}, {attrs.BASELINE: "a-runs 1"}]
+    for point, name in zip(random_points(2), names, strict=True):
+        job.study.enqueue_trial(point, user_attrs=name)
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    with SearchDisplay(Screen(out=console), trials=12, epochs=15, target=0.994) as display:
+        display.opened(_opened(job))
+        for _ in range(12):
+            _epochs_of(display, job, 1, 1, TrialState.PRUNED)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    assert len(lines) == 12
+    assert len({line.index("1,000 parameters") for line in lines}) == 1
 
 
 def test_passwords_are_not_shown(few_digits: ResidentData) -> None:

@@ -15,7 +15,7 @@ from drill_models.step_io import load_step
 from search import analysis, attrs
 from search.baselines import seed_baselines
 from search.config import SearchConfig, TrainingOptions
-from search.describe import chain
+from search.describe import OF_THE_NETWORK, chain, described
 from search.export import export_best, step_six
 from search.machines import ThisMachine
 from search.ranking import best, front, ranked
@@ -211,9 +211,14 @@ def test_comparison_names_differences_only() -> None:
     text = analysis.comparison_with("a-runs 5", {"dropout": "none", "head": "GAP", "batch size": 64}, theirs)
     assert text.splitlines() == [
         "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1).",
-        "Different in its training: batch size 64 (there 32).",
+        "Different in its training from a-runs 5: batch size 64 (there 32).",
     ]
     assert "Like the best hand step" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
+
+
+def test_every_word_on_the_network_is_one_that_recipes_are_described_by() -> None:
+    (step,) = choose(["d-rotation/5"])
+    assert described(step.recipe).keys() > OF_THE_NETWORK
 
 
 def test_chain_is_the_notation_of_the_drills() -> None:

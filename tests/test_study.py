@@ -109,6 +109,15 @@ def test_hand_steps_that_are_one_recipe_are_named(tmp_path: Path) -> None:
     seeded = seed_baselines(study, steps, SPACE, Budget(max_params=10_000), epochs=15)
     assert seeded.queued == ("a-runs 3", "a-runs 4", "a-runs 5")
     assert seeded.alike == (("a-runs 4", "a-runs 5"),)
+    assert seed_baselines(study, steps, SPACE, Budget(max_params=10_000), epochs=15).alike == ()
+
+
+def test_a_hand_step_that_is_like_one_of_an_earlier_sitting_is_named(tmp_path: Path) -> None:
+    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    seed_baselines(study, choose(["a-runs/4"]), SPACE, Budget(max_params=10_000), epochs=15)
+    steps = choose(["a-runs/4", "a-runs/5"])
+    seeded = seed_baselines(study, steps, SPACE, Budget(max_params=10_000), epochs=15)
+    assert (seeded.queued, seeded.alike) == (("a-runs 5",), (("a-runs 4", "a-runs 5"),))
 
 
 def test_epochs_cap_hand_steps(tmp_path: Path) -> None:

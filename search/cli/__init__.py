@@ -1,6 +1,7 @@
 """The command line: options in, one call, tables out. One file for each kind of command."""
 
 import os
+import re
 import sys
 
 import typer
@@ -43,7 +44,8 @@ def _run(screen: Screen) -> int:
 
 
 def _with_help(error: TyperException) -> str:
-    """What was wrong in a command's words, and which help says what would be right."""
-    said = error.format_message().strip().rstrip(".")
+    """What was wrong, in one sentence, and which help says what would be right."""
+    said = re.sub(r"\.? Did you mean (.*)\?$", r"; did you mean \1", error.format_message().strip())
     context: typer.Context | None = getattr(error, "ctx", None)
-    return said if context is None else f"{said}; see {context.command_path} --help"
+    command = "drill-search" if context is None else context.command_path
+    return f"{said.rstrip('.')}; see {command} --help"

@@ -45,8 +45,7 @@ def one_turn(server: Postgres, name: str, processes: int, trials: int, epochs: i
             (Path(folder) / str(i)).mkdir()
             mains.append(stack.enter_context(running(Path(folder) / str(i), *words)))
         began, ended = 0.0, 0
-        total = trials + 1  # a-runs 2 is over the budget: recorded, not trained
-        while ended < total and any(process.poll() is None for process in mains):
+        while ended < trials and any(process.poll() is None for process in mains):
             ended = max(0, ended_trials(url))
             began = began or (time.monotonic() if ended else 0.0)
             if processes > 1 and not killed and ended >= trials // 3:
@@ -73,7 +72,8 @@ def checked(url: str, total: int) -> dict[str, Any]:
     study = optuna.load_study(study_name=STUDY, storage=storage)
     trials, counts = study.trials, tally(study)
     storage.engine.dispose()
-    kept = [t for t in trials if not is_interrupted(t) and attrs.OVER_BUDGET not in t.user_attrs]
+    ended = [t for t in trials if t.state.is_finished() and not is_interrupted(t)]
+    kept = [t for t in ended if attrs.OVER_BUDGET not in t.user_attrs]
     points = Counter(str(sorted(t.params.items())) for t in kept)
     first = Counter(name for t in trials if not is_interrupted(t) and (name := name_of(t)))
     wrong = []
@@ -83,7 +83,7 @@ def checked(url: str, total: int) -> dict[str, Any]:
         wrong.append("a trial failed")
     if any(t.state == TrialState.PRUNED and attrs.REASON not in t.user_attrs for t in kept):
         wrong.append("a trial was stopped early without a reason")
-    if max(points.values()) > 1:
+    if max(points.values(), default=0) > 1:
         wrong.append("a point was trained twice")
     if set(first.values()) != {1} or not {"b-cyclic 5", "a-runs 2"} <= first.keys():
         wrong.append(f"hand steps and starting points are not there once: {dict(first)}")
