@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from drill_models import yaml_io
+from drill_models import files, yaml_io
 from drill_models.count import count
 from drill_models.errors import StepError
 from drill_models.step import Step
@@ -56,9 +56,9 @@ def save_step(path: Path, step: Step) -> None:
     )
     if schema is None:
         schema = path.absolute().parent / SCHEMA_FILE
-        yaml_io.write_text(schema, schema_text())
+        files.write_text(schema, schema_text())
     relative = Path(os.path.relpath(schema, path.absolute().parent)).as_posix()
-    yaml_io.write_text(path, dump_step(step, relative))
+    files.write_text(path, dump_step(step, relative))
 
 
 def schema_text() -> str:

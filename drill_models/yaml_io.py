@@ -1,9 +1,7 @@
 """Strict, safe YAML in; readable YAML out; errors that say file, key, what was got, what is allowed."""
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from drill_models.errors import DrillError, StepError
+from drill_models.errors import StepError
 
 MAX_BYTES = 1_000_000
 """A larger file is refused before it is parsed."""
@@ -125,56 +123,6 @@ def _read_mapping(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(data, dict):
         raise StepError(f"{path}: must be a mapping of keys to values, got {_shown(data)}")
     return data, text
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole text file or nothing; see `write_bytes`."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing: to a temporary name beside it, then renamed.
-
-    Raises:
-        DrillError: The file cannot be written.
-    """
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp's files are for the owner alone; give this one what any new file gets.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise DrillError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def check_writable(path: Path) -> None:
-    """Checks, before any work is done, that a file can be written; writes nothing.
-
-    Raises:
-        DrillError: It cannot.
-    """
-    try:
-        if path.is_dir():
-            raise DrillError(f"{path}: cannot be written: it is a folder")
-        if path.exists():
-            if not os.access(path, os.W_OK):
-                raise DrillError(f"{path}: cannot be written: permission denied")
-            return
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-    except OSError as error:
-        raise DrillError(f"{path}: cannot be reached: {error.strerror}") from error
-    if not folder.is_dir():
-        raise DrillError(f"{path}: cannot be made: {folder} is not a folder")
-    if not os.access(folder, os.W_OK):
-        raise DrillError(f"{path}: cannot be made: {folder} cannot be written to")
 
 
 def schema_text(model: type[BaseModel]) -> str:

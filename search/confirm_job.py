@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drill_models.errors import DrillError, Interrupted
+from drill_models.files import check_writable
 from drill_models.resolve import DataSource
 from drill_models.result import EpochRecord, Verdict
 from drill_models.run import with_verdict
 from drill_models.step import Step
 from drill_models.step_io import load_step, save_step
-from drill_models.yaml_io import check_writable
 from search.config import TrainingOptions
 from search.confirm import Confirmed, Watcher, confirm
 from search.confirmed import FILE, ConfirmedRun, ConfirmedRuns

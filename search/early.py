@@ -1,6 +1,6 @@
 """Checks of a search that need neither torch nor data, so that their mistakes are answered within a second."""
 
-from drill_models.yaml_io import check_writable
+from drill_models.files import check_writable
 from search.config import SearchConfig
 from search.storage import reach
 from search.storage_url import DEFAULT_STORAGE, parse

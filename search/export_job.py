@@ -7,12 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from drill_models.errors import DrillError, Interrupted
+from drill_models.files import check_writable, write_bytes, write_text
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import load
 from drill_models.step import Step
 from drill_models.weights import unpacked
-from drill_models.yaml_io import check_writable, write_bytes, write_text
 from search.artifacts import WEIGHTS, Artifacts, artifact_folder
 from search.config import TrainingOptions
 from search.export import chosen_best, chosen_front, write_step

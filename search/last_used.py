@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from drill_models.yaml_io import write_text
+from drill_models.files import write_text
 from search.storage_url import without_secrets
 
 FILE = Path("studies/.last-used.json")

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from drill_models.datasets import DATASET_NAMES, dataset_facts
 from drill_models.errors import DrillError
+from drill_models.files import check_writable
 from drill_models.hand_steps import choose
-from drill_models.yaml_io import check_writable
 from search.config import ClusterOptions, SearchConfig, TrainingOptions
 from search.names import (
     DEFAULT_BASELINES,

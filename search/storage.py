@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from drill_models.errors import DrillError, Interrupted, StudyError
-from drill_models.yaml_io import check_writable
+from drill_models.files import check_writable
 from search.patience import Patience, PatientStorage, cause_of
 from search.plain import lock_name
 from search.server_locks import LockLost, server_locks

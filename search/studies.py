@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from drill_models.errors import StudyError
-from drill_models.yaml_io import write_bytes
+from drill_models.files import write_bytes
 from search import attrs
 from search.artifacts import artifact_folder, artifact_ids
 from search.history import Tally, tally

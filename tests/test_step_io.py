@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drill_models import hand_steps, yaml_io
+from drill_models import files, hand_steps, yaml_io
 from drill_models.errors import DrillError, StepError
 from drill_models.step import ModelConfig, Step, Target
 from drill_models.step_io import SCHEMA_FILE, load_step, save_step, schema_text
@@ -161,20 +161,20 @@ def test_schema_is_written_beside_the_first_export(tmp_path: Path) -> None:
 
 def test_write_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "x.yaml"
-    yaml_io.write_text(file, "before")
+    files.write_text(file, "before")
 
     def fail(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(DrillError, match="No space left on device"):
-        yaml_io.write_text(file, "after")
+        files.write_text(file, "after")
     assert file.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["x.yaml"]
 
 
 def test_written_files_have_usual_rights(tmp_path: Path) -> None:
-    yaml_io.write_text(tmp_path / "x", "x")
+    files.write_text(tmp_path / "x", "x")
     (tmp_path / "y").write_text("y")
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == stat.S_IMODE((tmp_path / "y").stat().st_mode)
 

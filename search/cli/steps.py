@@ -85,8 +85,8 @@ def train(
     log: Log = None,
 ) -> None:
     """Train a step file again, and compare with what it says."""
+    from drill_models.files import check_writable
     from drill_models.step_io import load_step
-    from drill_models.yaml_io import check_writable
     from search.options import training_options
 
     step = load_step(file)
@@ -111,7 +111,7 @@ def schema(
     log: Log = None,
 ) -> None:
     """Print or write the JSON Schema of step files."""
-    from drill_models.yaml_io import write_text
+    from drill_models.files import write_text
 
     if skeletons:
         from spaces.skeletons import schema_text

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
 from drill_models.count import count
+from drill_models.files import write_text
 from drill_models.hand_steps import all_steps
 from drill_models.resolve import DataSource
 from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, feature_shapes
-from drill_models.yaml_io import write_text
 from search import attrs
 from search.confirmed import ConfirmedRuns
 from search.describe import chain

@@ -16,10 +16,10 @@ from typing import ParamSpec, TypeVar
 from drill_models.backend import Backend
 from drill_models.device import usable_cores
 from drill_models.errors import DrillError
+from drill_models.files import write_text
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.step import Step
-from drill_models.yaml_io import write_text
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -23,7 +23,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from drill_models.yaml_io import write_text
+from drill_models.files import write_text
 from search import attrs
 from search.history import is_interrupted, name_of, tally
 from tests.postgres import Postgres, ended_trials
