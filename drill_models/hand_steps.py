@@ -47,11 +47,11 @@ def _named(name: str) -> tuple[Step, ...]:
     if rungs not in ladders():
         known = ", ".join(ladders())
         raise StepError(
-            f"--baselines {name}: there is no such ladder; allowed: all, none, {known}, or {known[:6]}/1"
+            f"hand step {name}: there is no such ladder; allowed: all, none, {known}, or {known[:6]}/1"
         )
     steps = ladder(rungs)
     if not number:
         return steps
     if not (number.isascii() and number.isdecimal()) or not 1 <= int(number) <= len(steps):
-        raise StepError(f"--baselines {name}: {rungs} has steps 1 to {len(steps)}")
+        raise StepError(f"hand step {name}: {rungs} has steps 1 to {len(steps)}")
     return (steps[int(number) - 1],)

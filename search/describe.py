@@ -24,6 +24,12 @@ def chain(model: ModelConfig) -> str:
     return " ".join(words)
 
 
+NOTATION = (
+    "each number: channels of a convolution; s depthwise separable, p padded, + with an identity path, /1 a "
+    "kernel that is not 3 x 3; P: a pool"
+)
+"""How `chain` is read."""
+
 OF_THE_NETWORK = frozenset({"blocks", "order", "head", "dropout"})
 """What `described` says of the network; the rest is of its training."""
 

@@ -47,10 +47,6 @@ def trainings_left(config: SearchConfig, study: optuna.Study) -> int:
     return len(left_to_train(study, next_finalists(study, top, seeds), seeds)) + to_come * seeds
 
 
-def _each(seeds: int) -> str:
-    return "its own run" if seeds == 1 else f"every one of {seeds} seeds"
-
-
 @dataclass(frozen=True)
 class Finals:
     """What comes after the trials: some of them are trained again."""
@@ -86,19 +82,13 @@ class Finals:
             Interrupted: `should_stop` said yes.
         """
         seeds = self.config.hold_seeds or 1
-        held = smallest_that_holds(
+        return smallest_that_holds(
             self.opened.study,
             self.config.target,
             seeds=seeds,
             train=lambda trial: self._again([trial], seeds - 1),
             told=self.display.candidate,
         )
-        if held is None:
-            self.display.notice(
-                f"no network of this study holds {self.config.target:.2%} with {_each(seeds)}; more --trials may "
-                f"find one"
-            )
-        return held
 
     def _again(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """Trains trials with so many other seeds, and shows it."""

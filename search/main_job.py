@@ -9,18 +9,20 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from drill_models.errors import DrillError, Interrupted
+from search import attrs
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
 from search.finals import trainings_left
 from search.history import baselines, has_two_values, tally
 from search.interrupt import stop_on_signals
-from search.ranking import ranked, standing_of
+from search.plain import counted
+from search.ranking import front, ranked, standing_of
 from search.screen import Screen
 from search.session import Outcome, search
 from search.storage import storage_errors
 from search.storage_url import parse, shown
-from search.study import read_settings
+from search.study import kept_verdict, read_settings
 from search.tables import percent
 from search.trial_tables import baseline_table, best_table, front_table
 
@@ -59,7 +61,7 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
             )
             return False
     with storage_errors(outcome.opened.url):
-        _summary(outcome, screen)
+        _summary(config, outcome, screen)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
         several = outcome.opened.workers > 1
@@ -93,12 +95,33 @@ def _target_line(study: optuna.Study, trial: FrozenTrial) -> str:
     )
 
 
-def _summary(outcome: Outcome, screen: Screen) -> None:
+def _origin(trial: FrozenTrial) -> str:
+    """Where a network comes from."""
+    if attrs.BASELINE in trial.user_attrs:
+        return f"the hand step {trial.user_attrs[attrs.BASELINE]}"
+    if attrs.START in trial.user_attrs:
+        return f"the starting point {trial.user_attrs[attrs.START]}, made narrow enough"
+    return "drawn by the search"
+
+
+def _next_line(outcome: Outcome, study: optuna.Study, trial: FrozenTrial) -> str:
+    """What a person may do with the one that was looked for."""
+    # The report is on the most accurate one.
+    page = "" if outcome.smallest else " (a page on it)"
+    verdict = kept_verdict(study, trial.number)
+    if verdict is not None:
+        mean = f"{percent(verdict.mean)}, mean of {counted(verdict.seeds, 'seed')}"
+        return f"its verdict on the test set: {mean}; next: drill-search report{page}"
+    file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
+    return f"next: drill-search report{page}, drill-search confirm{file} (its verdict on the test set)"
+
+
+def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
     study = outcome.opened.study
     counts = tally(study)
     if ranked(study):
         screen.table(front_table(study) if has_two_values(study) else best_table(study))
-    if baselines(study):
+    if counts.over_budget < len(baselines(study)):
         screen.table(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
     over = f"; hand steps over the budget, not trained: {counts.over_budget}" if counts.over_budget else ""
@@ -110,16 +133,22 @@ def _summary(outcome: Outcome, screen: Screen) -> None:
             f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on"
         )
     if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
+        size = front(study)[0].user_attrs[attrs.N_PARAMS]
         screen.result(
-            "drill-search export --front writes each of these, --at-most 3000 the best with so many parameters"
+            f"drill-search export --front writes each of these, --at-most {size} for example the best with at "
+            "most so many parameters"
         )
     if outcome.exported is not None:
-        screen.result(f"step 6 written to {outcome.exported}")
+        whose = "" if outcome.found is None else f": trial {outcome.found.number}, {_origin(outcome.found)}"
+        screen.result(f"step 6 written to {outcome.exported}{whose}")
     if outcome.finished and outcome.found is not None:
         screen.result(_target_line(study, outcome.found))
-        file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
-        # The report is on the most accurate one.
-        page = "" if outcome.smallest else " (a page on it)"
-        screen.result(f"next: drill-search report{page}, drill-search confirm{file} (its verdict on the test set)")
+        screen.result(_next_line(outcome, study, outcome.found))
+    elif outcome.finished and outcome.smallest and counts.trained >= outcome.trials:
+        seeds = config.hold_seeds or 1
+        each = "its own run" if seeds == 1 else f"every one of {seeds} seeds"
+        screen.result(
+            f"no network of this study holds {percent(config.target)} with {each}; more --trials may find one"
+        )
     looked_for = outcome.found if outcome.finished else None
     screen.document(search_document(outcome, None if looked_for is None else _target_line(study, looked_for)))

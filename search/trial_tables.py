@@ -1,6 +1,6 @@
 """Tables of trials: the best five, and the hand steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from drill_models.result import EpochRecord
 from search import attrs
-from search.describe import chain
+from search.describe import NOTATION, chain
 from search.history import baselines, curve, figures, name_of, point_of
 from search.ranking import Standing, front, ranked, standings
 from search.studies import Listed
@@ -22,6 +22,15 @@ BEST = 5
 
 COLUMNS = ("network", "parameters", "value", "seeds", "best epoch", "epochs")
 VALUE = "value: validation accuracy, mean of the last three epochs and of the seeds"
+
+CHANCE = 0.15
+"""A network below this has not learnt its ten classes."""
+NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
+
+
+def not_learnt(stand: Iterable[Standing]) -> str:
+    """What is said where a value is no better than chance; else nothing."""
+    return NOT_LEARNT if any(one.mean < CHANCE for one in stand) else ""
 
 
 def best_table(study: optuna.Study) -> Table:
@@ -36,6 +45,8 @@ def front_table(study: optuna.Study) -> Table:
 
 def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Table:
     table = new_table("trial", *COLUMNS, title=title, left=2, spare=("epochs", "seeds", "best epoch"))
+    table.caption = NOTATION
+    table.caption_justify = "left"
     for row in cells(study, trials):
         table.add_row(*row)
     return table
@@ -65,6 +76,8 @@ def baseline_table(study: optuna.Study) -> Table:
     table.caption_justify = "left"
     hand = baselines(study)
     space, stand = read_space(study), standings(study, hand)
+    if words := not_learnt(stand.values()):
+        table.caption += f". {words}"
     for trial in hand:
         reported = trial.user_attrs.get(attrs.REPORTED)
         table.add_row(str(trial.user_attrs[attrs.BASELINE]), *_cells(trial, space, stand), percent(reported))

@@ -26,7 +26,10 @@ def verdict_table(steps: Sequence[Step]) -> Table:
         title="Verdicts: test accuracy after training from scratch on all training images (last epoch)",
         spare=("95 %", "parameters", "std", "lowest of 3*", "max"),
     )  # fmt: skip
-    table.caption = "* of the last three and the last five epochs of every seed"
+    table.caption = (
+        "* of the last three and the last five epochs of every seed; std: points, over seeds; 95 %: where the "
+        "mean of more seeds lies"
+    )
     table.caption_justify = "left"
     for step in steps:
         verdict = _verdict(step)

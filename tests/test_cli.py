@@ -1,6 +1,7 @@
 """The command line in this process: what is printed, what is written, and each mistake in one sentence."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,10 @@ def test_schema_is_json(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "s.json").read_text())["title"] == "Skeleton"
 
 
+def test_the_version_is_said(run: Run) -> None:
+    assert run("--version") == (0, f"drill-search {version('drill-search')}\n", "")
+
+
 def test_no_words_print_the_help(run: Run) -> None:
     code, text, _ = run()
     assert code == 0
@@ -122,6 +127,10 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--budget", "10000", "--study", " "], "--study must have 1 to 100 characters"),
         (["--budget", "10000", "--dataset", "kmnist"], "kmnist is not in"),
         (["--nonsense"], "No such option"),
+        (
+            ["--budget", "10k"],
+            "'--budget': it must be a whole number in digits, as 10000; see drill-search --help",
+        ),
         (["report", "--storage"], "requires an argument; see drill-search --help"),
         (["studies", "lst"], "No such command 'lst'; did you mean 'list'; see drill-search studies --help"),
         (["report", "NAME"], "unexpected extra argument(s) (NAME); see drill-search report --help"),

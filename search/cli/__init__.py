@@ -12,6 +12,9 @@ from search.cli import doctor, results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
 from search.screen import Screen
 
+NO_NUMBER = "Input should be a valid integer, unable to parse string as an integer"
+"""What the option library says of `10k` and `10,000`."""
+
 __all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
 
 
@@ -48,4 +51,5 @@ def _with_help(error: TyperException) -> str:
     said = re.sub(r"\.? Did you mean (.*)\?$", r"; did you mean \1", error.format_message().strip())
     context: typer.Context | None = getattr(error, "ctx", None)
     command = "drill-search" if context is None else context.command_path
+    said = said.replace(NO_NUMBER, "it must be a whole number in digits, as 10000")
     return f"{said.rstrip('.')}; see {command} --help"

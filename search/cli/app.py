@@ -80,6 +80,15 @@ def _log(context: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
+def _version(value: bool) -> bool:
+    if value:
+        from importlib.metadata import version
+
+        print(f"drill-search {version('drill-search')}")
+        raise typer.Exit
+    return value
+
+
 def no_url(value: Path | None) -> Path | None:
     """Refuses a database's URL as the file to write: its password would be a file's name, and stored."""
     if value is not None and is_url(value):
@@ -103,6 +112,9 @@ Json = Annotated[bool, typer.Option("--json", callback=_json, help="Results as J
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress, no notices.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_verbose, help="A line for each epoch, too.")]
 Log = Annotated[Path | None, typer.Option("--log", callback=_log, help="File to append all lines to.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -26,7 +26,7 @@ STORAGES = ("storage", "to")
 EVERYWHERE = ("data", "offline", "device", "engine", "address", "precision", "workers")
 """Options of the search that hold for other commands, too. `storage` does not: they use the last one, and with a
 step file `confirm` and `export` use none."""
-LEFT_OUT = ("config", "help", "install_completion", "show_completion")
+LEFT_OUT = ("config", "version", "help", "install_completion", "show_completion")
 """Options that stand in no file."""
 
 

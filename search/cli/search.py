@@ -22,6 +22,7 @@ from search.cli.app import (
     Precision,
     Quiet,
     Verbose,
+    Version,
     Workers,
     app,
     call,
@@ -117,7 +118,8 @@ def search(
         int | None,
         typer.Option(
             min=0,
-            help="So many of the best train again. Default: a twentieth of the trials, 2 to 5, or none.",
+            help="So many of the best train again. Default: a twentieth of the trials, at most 5; with "
+            "--objective pareto a sixth, at most 12; none where that is 1.",
         ),
     ] = None,
     finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
@@ -137,6 +139,7 @@ def search(
     quiet: Quiet = False,
     verbose: Verbose = False,
     log: Log = None,
+    version: Version = False,
 ) -> None:
     """Search small CNNs under a hard parameter budget.
 

@@ -22,7 +22,7 @@ from drill_models.resolve import DataSource
 from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, feature_shapes
 from search import attrs
 from search.confirmed import ConfirmedRuns
-from search.describe import chain
+from search.describe import NOTATION, chain
 from search.export import step_file, step_six
 from search.history import baselines, curve, has_two_values, tally
 from search.pages.charts import (
@@ -41,11 +41,7 @@ from search.plain import counted, lines_of
 from search.ranking import Standing, best, finalists_of, front, ranked, standing_of, standings
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
-from search.trial_tables import BEST, cells
-
-CHANCE = 0.15
-"""A hand step below this has not learnt its ten classes."""
-NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
+from search.trial_tables import BEST, cells, not_learnt
 
 
 def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | None) -> Path:
@@ -99,8 +95,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "caveats": [caveat.text for caveat in step.result.caveats] if step.result is not None else [],
         "summary": _summary(study, trial, settings.target),
         "network_line": f"{chain(step.model)}: trial {trial.number}, {count(step.model).n_params:,} of "
-        f"{settings.max_params:,} parameters. (Each number: channels of a convolution; s depthwise separable, "
-        "p padded, + with an identity path, /1 a kernel that is not 3 x 3; P: a pool.)",
+        f"{settings.max_params:,} parameters. ({NOTATION[0].upper()}{NOTATION[1:]}.)",
         "blocks": _blocks(step.model),
         "layers": layer_rows(count(step.model)),
         "analysis": lines_of(step.analysis),
@@ -110,7 +105,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "sizes_caption": _sizes_caption(found_sizes, settings.target),
         "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
         "baselines": _baseline_rows(hand, stand),
-        "not_learnt": NOT_LEARNT if any(one.mean < CHANCE for one in stand.values()) else "",
+        "not_learnt": not_learnt(stand.values()),
         "spent": Markup(svg(spent_chart(spent))),
         "spent_caption": f"{counts.trained} trials, {counts.pruned} stopped early: "
         f"{sum(one.trained for one in spent):,} epochs trained, {sum(one.saved for one in spent):,} saved.",
