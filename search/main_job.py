@@ -95,6 +95,18 @@ def _target_line(study: optuna.Study, trial: FrozenTrial) -> str:
     )
 
 
+def _judgement(config: SearchConfig, outcome: Outcome) -> str | None:
+    """Whether what was looked for holds the target, or that nothing was found; nothing of a search without trials."""
+    study = outcome.opened.study
+    if outcome.found is not None:
+        return _target_line(study, outcome.found)
+    if not outcome.smallest or tally(study).trained < outcome.trials:
+        return None
+    seeds = config.hold_seeds or 1
+    each = "its own run" if seeds == 1 else f"every one of {seeds} seeds"
+    return f"no network of this study holds {percent(config.target)} with {each}; more --trials may find one"
+
+
 def _origin(trial: FrozenTrial) -> str:
     """Where a network comes from."""
     if attrs.BASELINE in trial.user_attrs:
@@ -141,14 +153,9 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
     if outcome.exported is not None:
         whose = "" if outcome.found is None else f": trial {outcome.found.number}, {_origin(outcome.found)}"
         screen.result(f"step 6 written to {outcome.exported}{whose}")
+    said = _judgement(config, outcome) if outcome.finished else None
+    if said is not None:
+        screen.result(said)
     if outcome.finished and outcome.found is not None:
-        screen.result(_target_line(study, outcome.found))
         screen.result(_next_line(outcome, study, outcome.found))
-    elif outcome.finished and outcome.smallest and counts.trained >= outcome.trials:
-        seeds = config.hold_seeds or 1
-        each = "its own run" if seeds == 1 else f"every one of {seeds} seeds"
-        screen.result(
-            f"no network of this study holds {percent(config.target)} with {each}; more --trials may find one"
-        )
-    looked_for = outcome.found if outcome.finished else None
-    screen.document(search_document(outcome, None if looked_for is None else _target_line(study, looked_for)))
+    screen.document(search_document(outcome, said))
