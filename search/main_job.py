@@ -96,7 +96,7 @@ def _target_line(study: optuna.Study, trial: FrozenTrial) -> str:
 
 
 def _judgement(config: SearchConfig, outcome: Outcome) -> str | None:
-    """Whether what was looked for holds the target, or that nothing was found; nothing of a search without trials."""
+    """Whether what was looked for holds the target, or that there is none; None of a search without trials."""
     study = outcome.opened.study
     if outcome.found is not None:
         return _target_line(study, outcome.found)
