@@ -89,7 +89,13 @@ def _place(study: optuna.Study, trial: FrozenTrial) -> str:
 
 
 def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """What two recipes differ in, as flat mappings from a key to what it says: a line or two."""
+    """What two recipes differ in, as flat mappings from a key to what it says: a line or two.
+
+    Args:
+        name: Of the hand step; what stands in parentheses after it is said once.
+        ours: What is described.
+        theirs: The hand step.
+    """
     keys = [key for key in ours if ours[key] != theirs.get(key)]
     if not keys:
         return f"Like the best hand step, {name}, but for where its layers have dropout or none, or its epochs."
@@ -99,7 +105,7 @@ def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any
         ("training", [key for key in keys if key not in OF_THE_NETWORK]),
     ):
         changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in some]
-        step = name if lines else f"the best hand step, {name}"
+        step = name.partition(" (")[0] if lines else f"the best hand step, {name}"
         if changes:
             lines.append(f"Different in its {what} from {step}: {'; '.join(changes)}.")
     return "\n".join(lines)

@@ -208,9 +208,10 @@ def test_comparison_names_differences_only() -> None:
     assert text == "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1)."
     text = analysis.comparison_with("a-runs 5", {**theirs, "batch size": 64}, theirs)
     assert text == "Different in its training from the best hand step, a-runs 5: batch size 64 (there 32)."
-    text = analysis.comparison_with("a-runs 5", {"dropout": "none", "head": "GAP", "batch size": 64}, theirs)
+    ours = {"dropout": "none", "head": "GAP", "batch size": 64}
+    text = analysis.comparison_with("a-runs 5 (99% here)", ours, theirs)
     assert text.splitlines() == [
-        "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1).",
+        "Different in its network from the best hand step, a-runs 5 (99% here): dropout none (there 0.1).",
         "Different in its training from a-runs 5: batch size 64 (there 32).",
     ]
     assert "Like the best hand step" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
