@@ -23,7 +23,7 @@ class Seeded:
     Attributes:
         queued: To be trained.
         over_budget: Recorded, and not trained.
-        alike: Groups that are one recipe, where one of them is queued now.
+        alike: Of all that were named, groups that are one recipe, where one of them is queued now.
     """
 
     queued: tuple[str, ...]

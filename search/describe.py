@@ -25,8 +25,8 @@ def chain(model: ModelConfig) -> str:
 
 
 NOTATION = (
-    "each number: channels of a convolution; s depthwise separable, p padded, + with an identity path, /1 a "
-    "kernel that is not 3 x 3; P: a pool"
+    "each number: channels of a convolution; s depthwise separable, p padded, + with an identity path, /n a "
+    "kernel of n x n instead of 3 x 3; P: a pool of 2 x 2, Pn of n x n"
 )
 """How `chain` is read."""
 

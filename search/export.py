@@ -50,13 +50,14 @@ class Chosen:
     path: Path
 
 
-def chosen_best(study: optuna.Study) -> Chosen:
-    """The best trial of a study.
+def chosen_best(study: optuna.Study, trial: FrozenTrial | None = None) -> Chosen:
+    """The best trial of a study; which one, where that is known already.
 
     Raises:
         DrillError: No trial is complete.
     """
-    trial = best(study)
+    if trial is None:
+        trial = best(study)
     return Chosen(trial, step_six(study, trial), step_file(study.study_name))
 
 
@@ -99,13 +100,18 @@ def write_step(chosen: Chosen, out: Path | None = None) -> Path:
     return path
 
 
-def export_best(study: optuna.Study, out: Path | None = None) -> Path:
+def export_best(study: optuna.Study, out: Path | None = None, trial: FrozenTrial | None = None) -> Path:
     """Writes the best trial of a study as a step file; returns where.
+
+    Args:
+        study: To read.
+        out: The file; None for the study's own.
+        trial: The best, where it is known; others may end trials meanwhile.
 
     Raises:
         DrillError: No trial is complete, or the file cannot be written.
     """
-    return write_step(chosen_best(study), out)
+    return write_step(chosen_best(study, trial), out)
 
 
 def export_smallest(

@@ -13,6 +13,7 @@ from search import attrs
 from search.config import SearchConfig
 from search.display import SearchDisplay
 from search.documents import search_document
+from search.export import verdict_in
 from search.finals import trainings_left
 from search.history import baselines, has_two_values, tally
 from search.interrupt import stop_on_signals
@@ -96,11 +97,10 @@ def _target_line(study: optuna.Study, trial: FrozenTrial) -> str:
 
 
 def _judgement(config: SearchConfig, outcome: Outcome) -> str | None:
-    """Whether what was looked for holds the target, or that there is none; None of a search without trials."""
-    study = outcome.opened.study
+    """Whether what was looked for holds the target, or that there is none; None where it is not known yet."""
     if outcome.found is not None:
-        return _target_line(study, outcome.found)
-    if not outcome.smallest or tally(study).trained < outcome.trials:
+        return _target_line(outcome.opened.study, outcome.found)
+    if not outcome.smallest or not outcome.looked:
         return None
     seeds = config.hold_seeds or 1
     each = "its own run" if seeds == 1 else f"every one of {seeds} seeds"
@@ -112,7 +112,7 @@ def _origin(trial: FrozenTrial) -> str:
     if attrs.BASELINE in trial.user_attrs:
         return f"the hand step {trial.user_attrs[attrs.BASELINE]}"
     if attrs.START in trial.user_attrs:
-        return f"the starting point {trial.user_attrs[attrs.START]}, made narrow enough"
+        return f"the starting point {trial.user_attrs[attrs.START].split('/')[0]}"
     return "drawn by the search"
 
 
@@ -121,6 +121,8 @@ def _next_line(outcome: Outcome, study: optuna.Study, trial: FrozenTrial) -> str
     # The report is on the most accurate one.
     page = "" if outcome.smallest else " (a page on it)"
     verdict = kept_verdict(study, trial.number)
+    if verdict is None and outcome.exported is not None:
+        verdict = verdict_in(outcome.exported)  # of the same recipe, else it would not have been carried over
     if verdict is not None:
         mean = f"{percent(verdict.mean)}, mean of {counted(verdict.seeds, 'seed')}"
         return f"its verdict on the test set: {mean}; next: drill-search report{page}"
@@ -133,7 +135,7 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
     counts = tally(study)
     if ranked(study):
         screen.table(front_table(study) if has_two_values(study) else best_table(study))
-    if counts.over_budget < len(baselines(study)):
+    if any(attrs.OVER_BUDGET not in trial.user_attrs for trial in baselines(study)):
         screen.table(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
     over = f"; hand steps over the budget, not trained: {counts.over_budget}" if counts.over_budget else ""

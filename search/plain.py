@@ -18,6 +18,20 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
+_NO_NUMBERS = {
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number, as 10000",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number, as 0.994",
+}
+"""What the library of the command line says of `10k` and `99,4`, and what is said instead."""
+
+
+def in_digits(mistake: str) -> str:
+    """A mistake of the command line, in plain words where it is a number's."""
+    for theirs, ours in _NO_NUMBERS.items():
+        mistake = mistake.replace(theirs, ours)
+    return mistake
+
+
 def lines_of(text: str) -> list[str]:
     """The lines of a text that say something."""
     return [line for line in text.splitlines() if line.strip()]

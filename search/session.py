@@ -62,6 +62,7 @@ class Outcome:
         found: The trial that was looked for: the best, or the smallest that holds the target; None where there is
             none.
         smallest: Whether the smallest was.
+        looked: Whether all trials were there, so that the best, or the smallest, could be trained again.
     """
 
     finished: bool
@@ -70,6 +71,7 @@ class Outcome:
     trials: int
     found: FrozenTrial | None
     smallest: bool
+    looked: bool
 
 
 def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
@@ -118,22 +120,26 @@ def _search(
             finally:
                 trackers.close()
             held = None
-            if finished and tally(opened.study).trained >= config.trials:
+            looked = finished and tally(opened.study).trained >= config.trials
+            if looked:
                 try:
                     held = _finals(Finals(config, opened, executor, display, should_stop), peers)
                 except Interrupted:
-                    finished = False
-        exported = _export(config, opened.study, held)
+                    finished = looked = False
+        # Once: other processes may end trials from here on.
+        smallest = config.hold_seeds is not None
+        found = held if smallest else next(iter(ranked(opened.study)), None)
+        exported = None if found is None else _export(config, opened.study, found)
         if finished:  # else a person waits for the end; `dashboard` writes what is missing
             publisher.refresh(now=True)
-        smallest = config.hold_seeds is not None
         return Outcome(
             finished=finished,
             opened=opened,
             exported=exported,
             trials=config.trials,
-            found=held if smallest else next(iter(ranked(opened.study)), None),
+            found=found,
             smallest=smallest,
+            looked=looked,
         )
 
 
@@ -221,12 +227,12 @@ def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
         return None
 
 
-def _export(config: SearchConfig, study: optuna.Study, held: FrozenTrial | None) -> Path | None:
+def _export(config: SearchConfig, study: optuna.Study, found: FrozenTrial) -> Path | None:
     """Writes what was looked for: the best, or the smallest that holds; where every size is sought, nothing."""
-    if held is not None and config.hold_seeds is not None:
-        return export_smallest(study, held, config.target, config.hold_seeds, config.out)
-    wanted = config.hold_seeds is None and (config.objective == "accuracy" or config.out is not None)
-    return export_best(study, config.out) if wanted and ranked(study) else None
+    if config.hold_seeds is not None:
+        return export_smallest(study, found, config.target, config.hold_seeds, config.out)
+    wanted = config.objective == "accuracy" or config.out is not None
+    return export_best(study, config.out, found) if wanted else None
 
 
 def _job(

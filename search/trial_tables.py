@@ -24,8 +24,8 @@ COLUMNS = ("network", "parameters", "value", "seeds", "best epoch", "epochs")
 VALUE = "value: validation accuracy, mean of the last three epochs and of the seeds"
 
 CHANCE = 0.15
-"""A network below this has not learnt its ten classes."""
-NOT_LEARNT = "One that is near 10 %, which is chance, had not begun to learn by the end of its epochs."
+"""A hand step below this has not learnt its ten classes."""
+NOT_LEARNT = "A hand step near 10 %, which is chance, had not begun to learn by the end of its epochs."
 
 
 def not_learnt(stand: Iterable[Standing]) -> str:

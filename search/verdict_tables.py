@@ -27,8 +27,8 @@ def verdict_table(steps: Sequence[Step]) -> Table:
         spare=("95 %", "parameters", "std", "lowest of 3*", "max"),
     )  # fmt: skip
     table.caption = (
-        "* of the last three and the last five epochs of every seed; std: points, over seeds; 95 %: where the "
-        "mean of more seeds lies"
+        "* of the last three and the last five epochs of every seed; std: points, over seeds; 95 %: confidence "
+        "interval of the mean"
     )
     table.caption_justify = "left"
     for step in steps:

@@ -67,7 +67,7 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     (tmp_path / "search.yaml").write_text("skeleton: [own.yaml]\n", encoding="utf-8")
     code, text, error = run(*SMALL, "--config", "search.yaml")
     assert (code, error) == (0, "")
-    assert "2 of 2 trials are there" in text or "going on" in text
+    assert "2 of 2 trials are there" in text
     _, text, _ = run("studies", "list", "mnist-5k-2000-drill2-mine-2epochs")
     assert text.count("--skeleton own.yaml") == 2  # wherever it was named
 
@@ -85,6 +85,22 @@ def test_schema_is_json(run: Run, tmp_path: Path) -> None:
     assert json.loads(text)["title"] == "Step"
     run("schema", "--skeletons", "--out", "s.json")
     assert json.loads((tmp_path / "s.json").read_text())["title"] == "Skeleton"
+
+
+@pytest.mark.slow
+def test_the_end_says_where_the_best_comes_from_and_the_verdict_that_it_has(run: Run) -> None:
+    words = ("--trials", "1", "--epochs", "1", "--budget", "2000", "--workers", "1")
+    code, text, _ = run(*words)
+    assert code == 0
+    file = "studies/mnist-5k-2000-drill2-1epochs.yaml"
+    assert f"step 6 written to {file}: trial 9, the starting point one-pool-deep\n" in text
+    assert "Hand steps on" not in text  # all are over the budget
+    assert "next: drill-search report (a page on it), drill-search confirm (" in text
+    assert run("confirm", file, "--seeds", "1")[0] == 0  # into the file alone
+    _, text, _ = run(*words)
+    assert "1 of 1 trials are there" in text
+    assert "its verdict on the test set: " in text
+    assert ", mean of 1 seed; next: drill-search report (a page on it)\n" in text
 
 
 def test_the_version_is_said(run: Run) -> None:
@@ -129,9 +145,11 @@ def test_no_words_print_the_help(run: Run) -> None:
         (["--nonsense"], "No such option"),
         (
             ["--budget", "10k"],
-            "'--budget': it must be a whole number in digits, as 10000; see drill-search --help",
+            "'--budget': it must be a whole number, as 10000; see drill-search --help",
         ),
-        (["report", "--storage"], "requires an argument; see drill-search --help"),
+        (["report", "--storage"], "requires an argument; see drill-search report --help"),
+        (["--trials"], "requires an argument; see drill-search --help"),
+        (["--target", "99,4"], "'--target': it must be a number, as 0.994; see drill-search --help"),
         (["studies", "lst"], "No such command 'lst'; did you mean 'list'; see drill-search studies --help"),
         (["report", "NAME"], "unexpected extra argument(s) (NAME); see drill-search report --help"),
         (["studies", "NAME"], "No such command 'NAME'; see drill-search studies --help"),

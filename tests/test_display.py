@@ -202,8 +202,9 @@ def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
 
 def test_the_lines_of_trials_are_aligned() -> None:
     job = small_job(trials=12)
-    names: list[dict[str, object]] = [{attrs.START: "separable-medium"}, {attrs.BASELINE: "a-runs 1"}]
-    for point, name in zip(random_points(2), names, strict=True):
+    names: list[dict[str, object]] = [{} for _ in range(12)]
+    names[1], names[11] = {attrs.BASELINE: "a-runs 1"}, {attrs.START: "separable-medium"}  # queued again, say
+    for point, name in zip(random_points(12), names, strict=True):
         job.study.enqueue_trial(point, user_attrs=name)
     console = Console(file=io.StringIO(), width=200, color_system=None)
     with SearchDisplay(Screen(out=console), trials=12, epochs=15, target=0.994) as display:

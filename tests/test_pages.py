@@ -94,7 +94,7 @@ def test_the_report_says_whether_the_target_holds(run: Run, searched: Path) -> N
     assert "target of 99.40% does not hold (validation images of mnist-5k)" in page
     assert "The best of 4 networks has" in page
     assert "It has no verdict on the test set yet" in page
-    assert "validation images are wrong" in page
+    assert "Wrong after the last epoch: " in page
     assert "<b>&amp;" not in page
     assert "seen &lt;b&gt;&amp;" in page
     assert "drill-search --budget 9000 --trials 4" in page

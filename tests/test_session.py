@@ -1,20 +1,23 @@
 """A sitting of a search: what comes after the trials survives interruptions and failures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
 import search.workers
 from drill_models.resolve import Resolved
+from drill_models.step_io import load_step
 from search.config import SearchConfig, TrainingOptions
 from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import accuracy_of
 from search.opened import Opened
+from search.pages.publish import Publisher
 from search.ranking import finalists_of, ranked, reruns
 from search.session import search as sitting
 from search.storage import sole_owner
@@ -143,3 +146,27 @@ def test_one_process_at_a_time_looks_for_the_smallest(run: Run) -> None:
     assert code == 2
     assert "study one" in error
     assert list(Path("studies").glob("*.yaml")) == []
+
+
+def test_what_others_end_meanwhile_is_not_said_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    display = Told()
+
+    def refresh(self: Publisher, *, now: bool = False) -> None:
+        if now:
+            assert display.study is not None
+            best = ranked(display.study.study)[0]
+            display.study.study.add_trial(
+                optuna.create_trial(
+                    value=1.0, params=best.params, distributions=best.distributions, user_attrs=best.user_attrs
+                )
+            )
+
+    monkeypatch.setattr(Publisher, "refresh", refresh)
+    outcome = sitting(replace(CONFIG, trials=1, finalists=0), display, lambda: False)
+    assert outcome.found is not None
+    assert outcome.exported is not None
+    assert load_step(outcome.exported).name.endswith(f", trial {outcome.found.number}")
+    assert ranked(outcome.opened.study)[0].number != outcome.found.number

@@ -10,10 +10,8 @@ from typer.exceptions import TyperException
 from drill_models.errors import DrillError
 from search.cli import doctor, results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
+from search.plain import in_digits
 from search.screen import Screen
-
-NO_NUMBER = "Input should be a valid integer, unable to parse string as an integer"
-"""What the option library says of `10k` and `10,000`."""
 
 __all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
 
@@ -50,6 +48,10 @@ def _with_help(error: TyperException) -> str:
     """What was wrong, in one sentence, and which help says what would be right."""
     said = re.sub(r"\.? Did you mean (.*)\?$", r"; did you mean \1", error.format_message().strip())
     context: typer.Context | None = getattr(error, "ctx", None)
-    command = "drill-search" if context is None else context.command_path
-    said = said.replace(NO_NUMBER, "it must be a whole number in digits, as 10000")
-    return f"{said.rstrip('.')}; see {command} --help"
+    if context is not None:
+        command = context.command_path
+    else:
+        named = next(iter(sys.argv[1:]), "")
+        commands = getattr(typer.main.get_command(app), "commands", {})
+        command = f"drill-search {named}" if named in commands else "drill-search"
+    return f"{in_digits(said).rstrip('.')}; see {command} --help"

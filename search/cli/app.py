@@ -80,8 +80,8 @@ def _log(context: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
-def _version(value: bool) -> bool:
-    if value:
+def _version(context: typer.Context, value: bool) -> bool:
+    if value and not context.resilient_parsing:  # a shell that completes asks nothing
         from importlib.metadata import version
 
         print(f"drill-search {version('drill-search')}")

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from search.plain import check_plain
+from search.plain import check_plain, in_digits
 
 PROJECT = Path("pyproject.toml")
 TABLE = "tool.drill-search"
@@ -118,7 +118,7 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
             if parameter.callback is None:  # else it would act
                 parameter.process_value(context, value)
         except (TyperException, TypeError) as error:
-            raise DrillError(f"{where}: {key}: {getattr(error, 'message', error)}") from error
+            raise DrillError(f"{where}: {key}: {in_digits(getattr(error, 'message', str(error)))}") from error
         for each in value if isinstance(value, list) else [value]:
             check_plain(f"{where}: {key}", str(each))
         for path in _written(parameter.name, value):

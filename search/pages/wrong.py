@@ -82,12 +82,11 @@ def _errors_of(net: torch.nn.Module, data: ResidentData) -> Errors:
     confusion.index_put_((labels[within], said[within]), torch.ones(int(within.sum()), dtype=torch.int64), True)
     wrong = torch.nonzero(said != labels).flatten()
     digits = [Digit(int(labels[i]), int(said[i]), _address(images[i, 0])) for i in wrong[:MAX_DIGITS].tolist()]
-    which = f"the first {MAX_DIGITS} are shown" if len(wrong) > MAX_DIGITS else "all are shown"
     right = percent(1 - len(wrong) / len(labels))
-    line = (
-        f"After the last epoch {len(wrong)} of {len(labels):,} validation images are wrong ({right} right); "
-        f"{which}, with their labels, and what the network takes them for after the word not."
-    )
+    line = f"Wrong after the last epoch: {len(wrong)} of {len(labels):,} validation images ({right} right)."
+    if digits:
+        below = f"The first {MAX_DIGITS}; below" if len(wrong) > MAX_DIGITS else "Below"
+        line += f" {below} each its label, then what the network takes it for."
     return Errors(line, tuple(range(n)), confusion.tolist(), digits)
 
 
