@@ -188,5 +188,5 @@ def test_choose_names_ladders_and_steps() -> None:
     assert names("b-cyclic/5", "b-cyclic/5") == ["b-cyclic 5"]
     assert names("e-codes") == [f"e-codes {n}" for n in (1, 2, 3, 4)]
     for wrong in ("nope", "a-runs/6", "a-runs/0", "a-runs/x"):
-        with pytest.raises(StepError, match="--baselines"):
+        with pytest.raises(StepError, match="hand step "):
             hand_steps.choose([wrong])
