@@ -14,7 +14,7 @@ from drill_models.result import EpochRecord
 from drill_models.step import Recipe
 from search import attrs
 from search.describe import OF_THE_NETWORK, described
-from search.history import accuracy_of, baselines, curve, has_two_values, recipe_of, tally
+from search.history import accuracy_of, baselines, curve, has_two_values, origin_of, recipe_of, tally
 from search.plain import counted
 from search.ranking import finalists_of, front, ranked, standing_of
 from search.study import StudySettings
@@ -41,27 +41,24 @@ def analysis_of(
     records = curve(trial)
     standing = standing_of(study, trial)
     n_params = count(recipe.model).n_params
-    start = trial.user_attrs.get(attrs.START)
     sentences = [
         f"{_place(study, trial)} of {counts.complete} complete trials ({counts.pruned} more were stopped early): "
         f"{accuracy_of(trial):.2%} with {n_params:,} of {settings.max_params:,} parameters."
     ]
-    if start is not None:
-        sentences.append(f"It is the package's starting point {start.split('/')[0]}, made narrow enough.")
+    if attrs.START in trial.user_attrs:
+        sentences.append(f"It is {origin_of(trial)}.")
     if standing.runs > 1:
         chosen = "; by that it was chosen" if trial.number in finalists_of(study) else ""
         sentences.append(f"Trained with {standing.runs} seeds, its mean is {standing.mean:.2%}{chosen}.")
     hand = [t for t in ranked(study) if attrs.BASELINE in t.user_attrs]
     if hand:
         theirs = recipe_of(hand[0], space, settings.epochs)
-        name = (
-            f"{hand[0].user_attrs[attrs.BASELINE]} ({accuracy_of(hand[0]):.2%} here with "
-            f"{hand[0].user_attrs[attrs.N_PARAMS]:,} parameters)"
-        )
+        name = hand[0].user_attrs[attrs.BASELINE]
+        figures = f"{accuracy_of(hand[0]):.2%} here with {hand[0].user_attrs[attrs.N_PARAMS]:,} parameters"
         if recipe == theirs:
-            sentences.append(f"It is the hand step {name} itself.")
+            sentences.append(f"It is the hand step {name} ({figures}) itself.")
         else:
-            sentences.append(comparison_with(name, described(recipe), described(theirs)))
+            sentences.append(comparison_with(name, figures, described(recipe), described(theirs)))
     elif baselines(study):
         sentences.append("No hand step of this study ran to its end.")
     n_images = dataset_facts(settings.dataset).train_size // VALIDATION_SHARE
@@ -88,26 +85,27 @@ def _place(study: optuna.Study, trial: FrozenTrial) -> str:
     return "Best" if place == 1 else f"Number {place}"
 
 
-def comparison_with(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+def comparison_with(name: str, figures: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """What two recipes differ in, as flat mappings from a key to what it says: a line or two.
 
     Args:
-        name: Of the hand step; what stands in parentheses after it is said once.
+        name: Of the hand step.
+        figures: What it reached here, said once.
         ours: What is described.
         theirs: The hand step.
     """
+    best = f"the best hand step, {name} ({figures})"
     keys = [key for key in ours if ours[key] != theirs.get(key)]
     if not keys:
-        return f"Like the best hand step, {name}, but for where its layers have dropout or none, or its epochs."
+        return f"Like {best}, but for where its layers have dropout or none, or its epochs."
     lines: list[str] = []
     for what, some in (
         ("network", [key for key in keys if key in OF_THE_NETWORK]),
         ("training", [key for key in keys if key not in OF_THE_NETWORK]),
     ):
         changes = [f"{key} {ours[key]} (there {theirs.get(key)})" for key in some]
-        step = name.partition(" (")[0] if lines else f"the best hand step, {name}"
         if changes:
-            lines.append(f"Different in its {what} from {step}: {'; '.join(changes)}.")
+            lines.append(f"Different in its {what} from {name if lines else best}: {'; '.join(changes)}.")
     return "\n".join(lines)
 
 

@@ -126,6 +126,7 @@ def confirm_trials(
         }
         publish_verdicts(loaded, which_storage(storage), confirmed_steps, screen.notice)
     _show(confirmed, screen)
+    screen.notice("drill-search report writes the page on the study anew, with its verdict")
     return True
 
 

@@ -73,6 +73,7 @@ class SearchDisplay:
         self._follow = follow
         self._afterwards = 0
         self._again: int | None = None
+        self._starts_wait = False
         self._opened: Opened | None = None
         self._counts = Tally()
         self._best: FrozenTrial | None = None
@@ -237,9 +238,12 @@ class SearchDisplay:
     def _read(self) -> None:
         """Reads the study: when a trial ended, because between epochs nothing of this changes."""
         assert self._opened is not None
-        self._counts = tally(self._opened.study)
-        self._best = next(iter(ranked(self._opened.study)), None)
-        self._afterwards = self._follow(self._opened.study)
+        study = self._opened.study
+        self._counts = tally(study)
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        self._starts_wait = any(attrs.START in trial.user_attrs for trial in waiting)
+        self._best = next(iter(ranked(study)), None)
+        self._afterwards = self._follow(study)
 
     def _left(self) -> str:
         missing = max(0, self._trials - self._counts.trained)
@@ -248,7 +252,10 @@ class SearchDisplay:
         if not missing and not trainings:
             return "nothing left to train"
         seconds = self._time.seconds(missing, trainings, places)
-        return "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
+        if seconds is None:
+            return "time left unknown"
+        # Starting points mostly take longer than the hand steps before them.
+        return f"{'at least' if self._starts_wait else 'about'} {_duration(seconds)} left"
 
     def _refresh(self) -> None:
         if self._live is None or self._opened is None:

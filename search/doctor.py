@@ -74,7 +74,7 @@ def examine(source: DataSource, storage: str | None, *, wrong_options: str | Non
         if "llvmlite" not in broken:
             yield _kernels()
     yield from _data(source, broken)
-    yield _folder("./studies", Path("studies"), "search in another folder, or name a database by --storage")
+    yield _folder("output", Path("studies"), "search in another folder, or name a database by --storage")
     if not broken & {"optuna", "sqlalchemy"}:
         yield _storage(storage)
     yield _extra()
@@ -126,8 +126,8 @@ def _kernels() -> Finding:
     try:
         lanes = processor().lanes
     except Unsupported as error:
-        return Finding(what="own kernels", state="missing", found=f"no {error}: PyTorch's layers train, slower")
-    return Finding(what="own kernels", state="ok", found=f"{32 * lanes}-bit vectors")
+        return Finding(what="native kernels", state="missing", found=f"no {error}: PyTorch's layers train, slower")
+    return Finding(what="native kernels", state="ok", found=f"compiled here, for {32 * lanes}-bit vectors")
 
 
 def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
@@ -223,7 +223,7 @@ def _storage(storage: str | None) -> Finding:
 def _extra() -> Finding:
     missing = [name for name in ("nbformat", "onnx", "onnxscript") if find_spec(name) is None]
     if not missing:
-        return Finding(what="exports", state="ok", found="notebook and ONNX, too")
+        return Finding(what="exports", state="ok", found="every format, notebook and ONNX among them")
     return Finding(
         what="exports",
         state="missing",

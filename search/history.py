@@ -101,6 +101,15 @@ def name_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(attrs.BASELINE) or trial.user_attrs.get(attrs.START) or "")
 
 
+def origin_of(trial: FrozenTrial) -> str:
+    """Where a trial's network comes from, in words."""
+    if attrs.BASELINE in trial.user_attrs:
+        return f"the hand step {trial.user_attrs[attrs.BASELINE]}"
+    if attrs.START in trial.user_attrs:
+        return f"the package's starting point {trial.user_attrs[attrs.START].split('/')[0]}, made narrow enough"
+    return "drawn by the search"
+
+
 def baselines(study: optuna.Study) -> list[FrozenTrial]:
     """The hand steps of a study, as they were queued, without interrupted attempts; each once.
 

@@ -15,7 +15,7 @@ from search.display import SearchDisplay
 from search.documents import search_document
 from search.export import verdict_in
 from search.finals import trainings_left
-from search.history import baselines, has_two_values, tally
+from search.history import baselines, has_two_values, origin_of, tally
 from search.interrupt import stop_on_signals
 from search.plain import counted
 from search.ranking import front, ranked, standing_of
@@ -107,15 +107,6 @@ def _judgement(config: SearchConfig, outcome: Outcome) -> str | None:
     return f"no network of this study holds {percent(config.target)} with {each}; more --trials may find one"
 
 
-def _origin(trial: FrozenTrial) -> str:
-    """Where a network comes from."""
-    if attrs.BASELINE in trial.user_attrs:
-        return f"the hand step {trial.user_attrs[attrs.BASELINE]}"
-    if attrs.START in trial.user_attrs:
-        return f"the starting point {trial.user_attrs[attrs.START].split('/')[0]}"
-    return "drawn by the search"
-
-
 def _next_line(outcome: Outcome, study: optuna.Study, trial: FrozenTrial) -> str:
     """What a person may do with the one that was looked for."""
     # The report is on the most accurate one.
@@ -152,9 +143,10 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
             f"drill-search export --front writes each of these, --at-most {size} for example the best with at "
             "most so many parameters"
         )
-    if outcome.exported is not None:
-        whose = "" if outcome.found is None else f": trial {outcome.found.number}, {_origin(outcome.found)}"
-        screen.result(f"step 6 written to {outcome.exported}{whose}")
+    if outcome.exported is not None and outcome.found is not None:
+        screen.result(
+            f"step 6 written to {outcome.exported}: trial {outcome.found.number}, {origin_of(outcome.found)}"
+        )
     said = _judgement(config, outcome) if outcome.finished else None
     if said is not None:
         screen.result(said)

@@ -22,8 +22,13 @@ SITTING = "sitting"
 
 LIBRARIES = ("drill-search", "torch", "llvmlite", "optuna", "numpy")
 
-OPTIONS = {"trackers": "tracker", "skeleton_files": "skeleton", "hold_seeds": "seeds"}
+OPTIONS = {"max_params": "budget", "trackers": "tracker", "skeleton_files": "skeleton", "hold_seeds": "seeds"}
 """Options that are not named as the setting."""
+
+
+def option_of(setting: str) -> str:
+    """The option that sets something."""
+    return f"--{OPTIONS.get(setting, setting).replace('_', '-')}"
 
 
 def keep_sitting(study: optuna.Study, config: SearchConfig, backend: Backend, workers: int) -> None:
@@ -80,7 +85,7 @@ def full_command(config: SearchConfig) -> list[str]:
     words += ["--budget", str(limits.pop("max_params"))]
     del asked["own_skeletons"]  # the names in these files
     for name, value in {**limits, **asked}.items():
-        option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
+        option = option_of(name)
         if value == usual.get(name):
             continue
         if isinstance(value, bool):

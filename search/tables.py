@@ -122,10 +122,11 @@ def step_lines(step: Step) -> list[str]:
         )
     verdict = step.verdict
     if verdict is not None:
+        lowest = f"in the last five at least {percent(verdict.last5_min)}"
+        several = f"mean of {verdict.seeds} seeds, {percent(verdict.min)} to {percent(verdict.max)}"
         lines.append(
-            f"verdict: test accuracy {percent(verdict.mean)} in the last epoch (mean of "
-            f"{counted(verdict.seeds, 'seed')}, {percent(verdict.min)} to {percent(verdict.max)}); in the "
-            f"last five at least {percent(verdict.last5_min)}"
+            f"verdict: test accuracy {percent(verdict.mean)} in the last epoch "
+            f"({several if verdict.seeds > 1 else 'one seed'}); {lowest}"
         )
     elif result is not None and result.verdict is not None:
         lines.append("verdict: none of what the step says now; it was changed since it was confirmed")

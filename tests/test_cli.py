@@ -93,7 +93,8 @@ def test_the_end_says_where_the_best_comes_from_and_the_verdict_that_it_has(run:
     code, text, _ = run(*words)
     assert code == 0
     file = "studies/mnist-5k-2000-drill2-1epochs.yaml"
-    assert f"step 6 written to {file}: trial 9, the starting point one-pool-deep\n" in text
+    origin = "trial 9, the package's starting point one-pool-deep, made narrow enough"
+    assert f"step 6 written to {file}: {origin}\n" in text
     assert "Hand steps on" not in text  # all are over the budget
     assert "next: drill-search report (a page on it), drill-search confirm (" in text
     assert run("confirm", file, "--seeds", "1")[0] == 0  # into the file alone
@@ -111,6 +112,8 @@ def test_no_words_print_the_help(run: Run) -> None:
     code, text, _ = run()
     assert code == 0
     assert "--budget" in text
+    for shown in (text, run("studies", "--help")[1]):  # each command in a line that is not cut
+        assert "..." not in shown.rpartition("Commands:")[2]
 
 
 @pytest.mark.parametrize(

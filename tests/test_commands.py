@@ -264,6 +264,11 @@ def test_each_sitting_is_kept_without_passwords(run: Run) -> None:
     assert first["asked"]["trials"] == 2
     assert second["asked"]["sampler"] == "random"
     assert second["asked"]["command"][-1] == "sqlite:///studies/drill-search.db"
+    name = all_studies(parse("sqlite:///studies/drill-search.db"))[0].name
+    shown = [
+        line for line in run("studies", "list", name)[1].splitlines() if line.startswith("  in full: --budget")
+    ]
+    assert ["--sampler tpe" in line for line in shown] == [True, False]
     assert set(first["versions"]) == {"drill-search", "torch", "llvmlite", "optuna", "numpy"}
     assert len(all_studies(parse("sqlite:///studies/drill-search.db"))) == 1
 

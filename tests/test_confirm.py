@@ -80,6 +80,7 @@ def test_a_file_gets_its_verdict_and_runs_are_not_repeated(run: Run, file: Path)
     code, text, _ = run("confirm", str(file), "--seeds", "1", *QUICK)
     assert "from earlier" not in text
     verdict = _verdict(file)
+    assert f"{verdict.mean:.2%} in the last epoch (one seed); in" in run("show", str(file))[1]
     assert verdict.std is None
     # Nor do as many other seeds: who tries them until they are lucky has chosen on the test set.
     assert "keeps its verdict of 1 seed" in run("confirm", str(file), "--seeds", "1", "--seed", "5", *QUICK)[2]
@@ -111,7 +112,8 @@ def test_two_files_are_compared(run: Run, file: Path, tmp_path: Path) -> None:
 def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     assert run("--trials", "2", *SMALL)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
-    code, text, _ = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
+    code, text, error = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
+    assert "drill-search report writes the page on the study anew" in error
     assert code == 0
     assert text.count("written to") == 2
     written = [load_step(path) for path in Path("studies").glob("*-trial*.yaml")]

@@ -166,6 +166,20 @@ def test_the_time_left_is_that_of_what_runs_what_is_missing_and_what_follows() -
     assert last[-1] == "6/8, about 6 min 40 s left]"
 
 
+def test_the_time_left_is_a_lower_bound_while_starting_points_wait() -> None:
+    job = small_job(trials=3)
+    for _ in range(2):
+        job.study.enqueue_trial({}, user_attrs={attrs.START: "one-pool-deep/1000"})
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    with SearchDisplay(Screen(out=console), trials=3, epochs=15, target=0.994) as display:
+        display.opened(_opened(job))
+        for _ in range(2):
+            _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
+    assert isinstance(console.file, io.StringIO)
+    said = [line.rpartition(", ")[2] for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    assert said == ["at least 5 min 0 s left]", "about 2 min 30 s left]"]
+
+
 def test_a_sitting_that_only_trains_again_knows_its_time_from_earlier_ones() -> None:
     job = small_job(trials=1)
     trial = job.study.ask(dict(SPACE.distributions))

@@ -204,17 +204,18 @@ def test_a_value_is_called_optimistic_where_it_was_chosen_by(searched: optuna.St
 
 def test_comparison_names_differences_only() -> None:
     theirs = {"dropout": "0.1", "head": "GAP", "batch size": 32}
-    text = analysis.comparison_with("a-runs 5", {**theirs, "dropout": "none"}, theirs)
-    assert text == "Different in its network from the best hand step, a-runs 5: dropout none (there 0.1)."
-    text = analysis.comparison_with("a-runs 5", {**theirs, "batch size": 64}, theirs)
-    assert text == "Different in its training from the best hand step, a-runs 5: batch size 64 (there 32)."
+    text = analysis.comparison_with("a-runs 5", "99%", {**theirs, "dropout": "none"}, theirs)
+    assert text == "Different in its network from the best hand step, a-runs 5 (99%): dropout none (there 0.1)."
+    text = analysis.comparison_with("a-runs 5", "99%", {**theirs, "batch size": 64}, theirs)
+    assert text == "Different in its training from the best hand step, a-runs 5 (99%): batch size 64 (there 32)."
     ours = {"dropout": "none", "head": "GAP", "batch size": 64}
-    text = analysis.comparison_with("a-runs 5 (99% here)", ours, theirs)
+    text = analysis.comparison_with("a-runs 5", "99%", ours, theirs)
     assert text.splitlines() == [
-        "Different in its network from the best hand step, a-runs 5 (99% here): dropout none (there 0.1).",
+        "Different in its network from the best hand step, a-runs 5 (99%): dropout none (there 0.1).",
         "Different in its training from a-runs 5: batch size 64 (there 32).",
     ]
-    assert "Like the best hand step" in analysis.comparison_with("a-runs 5", {"head": "GAP"}, {"head": "GAP"})
+    text = analysis.comparison_with("a-runs 5", "99%", {"head": "GAP"}, {"head": "GAP"})
+    assert text.startswith("Like the best hand step, a-runs 5 (99%), but")
 
 
 def test_every_word_on_the_network_is_one_that_recipes_are_described_by() -> None:

@@ -22,7 +22,10 @@ def doctor(
     quiet: Quiet = False,
     log: Log = None,
 ) -> None:
-    """Say what a search would use here, what is missing, and how to mend it. Exit code 1: something is wrong."""
+    """Say what a search would use here, and what is missing.
+
+    And how to mend it. Exit code 1: something is in the way of a search.
+    """
     from drill_models.resolve import DataSource
     from search.doctor import examine
     from search.tables import finding_lines

@@ -60,10 +60,11 @@ def export(
     quiet: Quiet = False,
     log: Log = None,
 ) -> None:
-    """Write the best trial of a study as step 6, or others of its front, each into a file of its own.
+    """Write the best trial of a study to a file, as step 6.
 
-    Or for other programs: python and notebook train it without drill-search; onnx, weights (safetensors) and
-    torch (an exported program) hold the trained network. Weights that a search did not keep are trained again.
+    Or others of its front (the best of each size), each into a file of its own. Or for other programs: python and
+    notebook train it without drill-search; onnx, weights (safetensors) and torch (an exported program) hold the
+    trained network. Weights that a search did not keep are trained again.
     """
     from search.formats.endings import format_of
     from search.options import one_of, training_options
@@ -95,7 +96,11 @@ def report(
     quiet: Quiet = False,
     log: Log = None,
 ) -> None:
-    """Write one page on a study: an HTML file that needs nothing else, to be read, printed or sent."""
+    """Write one HTML page on a study.
+
+    A file that needs nothing else, to be read, printed or sent. It shows what the study holds now: run it
+    again after `confirm`.
+    """
     from drill_models.resolve import DataSource
     from search.pages.report import write_report
     from search.reading import open_to_read, which_storage

@@ -59,7 +59,11 @@ SkeletonFiles = Annotated[
     list[Path] | None, typer.Option("--skeleton", help="Skeleton file to add to the space; repeatable.")
 ]
 Starts = Annotated[
-    bool, typer.Option("--starts/--no-starts", help="Train the package's starting points, after hand steps.")
+    bool,
+    typer.Option(
+        "--starts/--no-starts",
+        help="Train the package's starting points (networks of today, made narrow enough), after hand steps.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Decides proposals and trainings.")]
 SearchStorage = Annotated[
@@ -205,11 +209,11 @@ def frontier(
     verbose: Verbose = False,
     log: Log = None,
 ) -> None:
-    """Find the smallest network that holds a target on the validation images.
+    """Find the smallest network that holds a target.
 
-    Searches with --objective pareto, for sizes from a ninth of the budget on, or goes on with that search; then
-    trains the smallest networks that reached the target again, until one holds it with every seed, and writes it
-    as step 6. The test set is not read.
+    It is judged on the validation images; the test set is not read. Searches with --objective pareto, for sizes
+    from a ninth of the budget on, or goes on with that search; then trains the smallest networks that reached the
+    target again, until one holds it with every seed, and writes it as step 6.
     """
     from search.options import search_config, training_options
 

@@ -40,7 +40,7 @@ def listed(
 
 def _show(context: typer.Context, storage: str | None, name: str | None) -> None:
     from search.reading import which_storage
-    from search.sittings import shown_command
+    from search.sittings import option_of, shown_command
     from search.studies import all_studies
     from search.trial_tables import study_table
 
@@ -52,7 +52,15 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
         screen.result("there are no studies in this storage")
     for sitting in found[0].sittings if name is not None else ():
         screen.result(f"{sitting['began']}  {shown_command(sitting)}")
-        screen.result(f"  asked: {_pairs(sitting['asked'])}")
+        asked = dict(sitting["asked"])
+        limits = asked.pop("budget", {})  # several options
+        # Said above, and named by the files of --skeleton.
+        every = {
+            option_of(name): value
+            for name, value in {**limits, **asked}.items()
+            if name not in ("command", "own_skeletons")
+        }
+        screen.result(f"  in full: {_pairs(every)}")
         if sitting["asked"]["dataset"] != found[0].settings.dataset:
             screen.result(f"  used: {found[0].settings.dataset}, in place of data that were not there")
         for key in ("backend", "versions"):
@@ -65,9 +73,7 @@ def _pairs(values: Mapping[str, Any]) -> str:
     """Settings in a line, without those that are at nothing."""
     words = []
     for key, value in values.items():
-        if isinstance(value, dict):
-            words.append(_pairs(value))
-        elif value not in (None, []) and key != "command":
+        if value not in (None, []):
             words.append(f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}")
     return ", ".join(words)
 
@@ -122,7 +128,10 @@ def copy(
     quiet: Quiet = False,
     log: Log = None,
 ) -> None:
-    """Copy a study, its trials and their files under another name or into another storage."""
+    """Copy a study, its trials and their files.
+
+    Under another name, or into another storage.
+    """
     from search.reading import which_storage
     from search.storage_url import parse, shown
     from search.studies import copy_study

@@ -56,10 +56,11 @@ def confirm(
     verbose: Verbose = False,
     log: Log = None,
 ) -> None:
-    """Give steps a verdict: train from scratch on all images with several seeds, and read the test set.
+    """Give steps a verdict on the test set, over several seeds.
 
-    The verdict goes into the step files, and of trials into the study, too. Further files are compared with the
-    first. Runs that ended are kept in studies/confirmed.jsonl and not repeated.
+    Each trains from scratch on all training images. The verdict goes into the step files, and of trials into the
+    study, too. Further files are compared with the first. Runs that ended are kept in studies/confirmed.jsonl and
+    not repeated.
     """
     from drill_models.step_io import load_step
     from search.options import check_confirm, training_options
@@ -100,9 +101,10 @@ def baselines(
     verbose: Verbose = False,
     log: Log = None,
 ) -> None:
-    """Replay hand steps as published, with several seeds, beside what they report, with the caveats.
+    """Replay hand steps, beside what they reported.
 
-    Runs that ended are kept in studies/confirmed.jsonl and not repeated.
+    They train as published, with several seeds, and their caveats are said. Runs that ended are kept in
+    studies/confirmed.jsonl and not repeated.
     """
     from drill_models.hand_steps import choose
     from search.options import training_options
