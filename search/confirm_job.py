@@ -19,7 +19,7 @@ from search.export import step_file, step_six, verdict_in
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
 from search.pages.publish import publish_verdicts
-from search.plain import counted
+from search.plain import counted, typed
 from search.ranking import best, ranked
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
@@ -126,7 +126,7 @@ def confirm_trials(
         }
         publish_verdicts(loaded, which_storage(storage), confirmed_steps, screen.notice)
     _show(confirmed, screen)
-    screen.notice("drill-search report writes the page on the study anew, with its verdict")
+    screen.notice(f"{typed('report')} writes the page on the study anew, with its verdict")
     return True
 
 

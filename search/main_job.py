@@ -17,7 +17,7 @@ from search.export import verdict_in
 from search.finals import trainings_left
 from search.history import baselines, has_two_values, origin_of, tally
 from search.interrupt import stop_on_signals
-from search.plain import counted
+from search.plain import PROGRAM, counted, typed
 from search.ranking import front, ranked, standing_of
 from search.screen import Screen
 from search.session import Outcome, search
@@ -42,7 +42,8 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
     Raises:
         DrillError: One sentence for the user.
     """
-    words = ["drill-search", *map(_without_password, command[1:])]
+    words = [PROGRAM, *map(_without_password, command[1:])]
+    again = typed(shlex.join(words[1:]))
     with (
         stop_on_signals() as should_stop,
         SearchDisplay(
@@ -58,7 +59,7 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         except Interrupted:
             screen.notice(
                 "interrupted while it waited for the database, or for another process of this search; what was "
-                f"running is queued again. Go on with:\n  {shlex.join(words)}"
+                f"running is queued again. Go on with:\n  {again}"
             )
             return False
     with storage_errors(outcome.opened.url):
@@ -70,7 +71,7 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         kept = f"{counts.trained} of {config.trials} trials are kept, and {running} queued again"
         if counts.trained >= config.trials:
             kept = "all trials are kept, and what the best reached with other seeds so far"
-        screen.notice(f"interrupted; {kept}. Go on with:\n  {shlex.join(words)}")
+        screen.notice(f"interrupted; {kept}. Go on with:\n  {again}")
     return outcome.finished
 
 
@@ -116,9 +117,9 @@ def _next_line(outcome: Outcome, study: optuna.Study, trial: FrozenTrial) -> str
         verdict = verdict_in(outcome.exported)  # of the same recipe, else it would not have been carried over
     if verdict is not None:
         mean = f"{percent(verdict.mean)}, mean of {counted(verdict.seeds, 'seed')}"
-        return f"its verdict on the test set: {mean}; next: drill-search report{page}"
+        return f"its verdict on the test set: {mean}; next: {typed('report')}{page}"
     file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
-    return f"next: drill-search report{page}, drill-search confirm{file} (its verdict on the test set)"
+    return f"next: {typed('report')}{page}, {typed(f'confirm{file}')} (its verdict on the test set)"
 
 
 def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
@@ -140,7 +141,7 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
     if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
         size = front(study)[0].user_attrs[attrs.N_PARAMS]
         screen.result(
-            f"drill-search export --front writes each of these, --at-most {size} for example the best with at "
+            f"{typed('export --front')} writes each of these, --at-most {size} for example the best with at "
             "most so many parameters"
         )
     if outcome.exported is not None and outcome.found is not None:

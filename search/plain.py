@@ -1,5 +1,6 @@
 """Plain text: what a user names, which can be shown, stored, and made the name of a file; numbers of things."""
 
+import os
 import re
 from hashlib import blake2b
 from pathlib import Path
@@ -11,6 +12,26 @@ MAX_STUDY_NAME = 100
 """Characters; optuna-dashboard and tables show the whole name."""
 MAX_STUDY_BYTES = 200
 """Files are named after a study, with an ending; file systems allow 255 bytes."""
+
+
+PROGRAM = "drill-search"
+BEHIND_UV = "uv run "
+
+
+def typed(words: str) -> str:
+    """A command of this program as this user types it: behind `uv run` where that started it.
+
+    uv tells what it starts by UV_RUN_RECURSION_DEPTH. Without it, the environment may not be active in the shell.
+
+    Args:
+        words: What comes after the program's name.
+    """
+    return f"{BEHIND_UV if os.environ.get('UV_RUN_RECURSION_DEPTH') else ''}{PROGRAM} {words}"
+
+
+def is_typed(line: str) -> bool:
+    """Whether a line is a command of this program."""
+    return line.strip().removeprefix(BEHIND_UV).startswith(f"{PROGRAM} ")
 
 
 def counted(n: int, word: str) -> str:

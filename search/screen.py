@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from drill_models.errors import DrillError
-from search.plain import escaped, without_passwords
+from search.plain import escaped, is_typed, without_passwords
 
 LOG = logging.getLogger("drill_search")
 """Every line that is said goes there, too; without `--log` or a handler of the user's own it is lost."""
@@ -162,5 +162,5 @@ def _finite(content: Any) -> Any:
 def _plain(console: Console, line: str) -> None:
     """Prints lines as they are: names in them may look like markup. Terminals wrap them, but no commands."""
     for one in line.split("\n"):
-        wrapped = console.is_terminal and not one.lstrip().startswith("drill-search ")
+        wrapped = console.is_terminal and not is_typed(one)
         console.print(one, highlight=False, markup=False, soft_wrap=not wrapped)

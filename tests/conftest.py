@@ -53,9 +53,10 @@ def _alone(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is downloaded, and a pipe has no width, which pytest-xdist gives it."""
+    """Nothing is downloaded, a pipe has no width, which pytest-xdist gives it, and uv did not start this."""
     monkeypatch.setenv("DRILL_OFFLINE", "1")
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
 
 
 @pytest.fixture(scope="session")

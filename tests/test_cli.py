@@ -8,6 +8,7 @@ import pytest
 
 from drill_models.datasets import dataset_facts
 from drill_models.step_io import load_step
+from search.plain import is_typed
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,16 @@ def test_no_words_print_the_help(run: Run) -> None:
     assert "--budget" in text
     for shown in (text, run("studies", "--help")[1]):  # each command in a line that is not cut
         assert "..." not in shown.rpartition("Commands:")[2]
+
+
+def test_what_uv_started_names_its_commands_behind_uv(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert "; see uv run drill-search report --help" in run("report", "--storage")[2]
+    code, text, _ = run(*SMALL)
+    assert code == 0
+    assert "next: uv run drill-search report (a page on it), uv run drill-search confirm (" in text
+    assert is_typed("  uv run drill-search --budget 1000")
+    assert not is_typed("uv run pytest")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typer.exceptions import TyperException
 from drill_models.errors import DrillError
 from search.cli import doctor, results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
-from search.plain import in_digits
+from search.plain import in_digits, typed
 from search.screen import Screen
 
 __all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
@@ -49,9 +49,9 @@ def _with_help(error: TyperException) -> str:
     said = re.sub(r"\.? Did you mean (.*)\?$", r"; did you mean \1", error.format_message().strip())
     context: typer.Context | None = getattr(error, "ctx", None)
     if context is not None:
-        command = context.command_path
+        words = context.command_path.split()[1:]
     else:
         named = next(iter(sys.argv[1:]), "")
         commands = getattr(typer.main.get_command(app), "commands", {})
-        command = f"drill-search {named}" if named in commands else "drill-search"
-    return f"{in_digits(said).rstrip('.')}; see {command} --help"
+        words = [named] if named in commands else []
+    return f"{in_digits(said).rstrip('.')}; see {typed(' '.join([*words, '--help']))}"
