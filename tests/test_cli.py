@@ -70,7 +70,7 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     assert (code, error) == (0, "")
     assert "2 of 2 trials are there" in text
     _, text, _ = run("studies", "list", "mnist-5k-2000-drill2-mine-2epochs")
-    assert text.count("--skeleton own.yaml") == 2  # wherever it was named
+    assert text.count("--skeleton own.yaml") == 4  # wherever it was named: in each command, and in full
 
 
 def test_show_prints_the_table_of_a_hand_step(run: Run) -> None:

@@ -396,8 +396,8 @@ def test_doctor_names_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatc
     tmp_path.chmod(0o500)
     found = _findings(tmp_path / "data", offline=True)
     assert found["data folder"].state == "missing"
-    assert found["./studies"].state == "trouble"
-    assert "search in another folder" in found["./studies"].remedy
+    assert found["output"].state == "trouble"
+    assert "search in another folder" in found["output"].remedy
 
 
 @pytest.mark.slow
@@ -419,7 +419,7 @@ def test_doctor_names_a_library_that_is_missing(tmp_path: Path, name: str) -> No
     )
     assert ended.returncode == 0, ended.stderr
     assert f"{name} trouble" in ended.stdout
-    assert "./studies ok" in ended.stdout
+    assert "output ok" in ended.stdout
 
 
 def test_a_pipe_that_is_closed_early_is_no_mistake(tmp_path: Path) -> None:
@@ -441,7 +441,7 @@ def test_doctor_says_what_is_in_the_way(run: Run) -> None:
     Path("studies").write_text("a file stands where the folder should be")
     code, text, _ = run("doctor", "--offline")
     assert code == 1
-    assert "in the way of a search: ./studies, storage" in text
+    assert "in the way of a search: output, storage" in text
 
 
 def test_a_log_that_cannot_be_written() -> None:
