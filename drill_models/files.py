@@ -19,39 +19,56 @@ def write_bytes(path: Path, content: bytes) -> None:
         DrillError: The file cannot be written.
     """
     temporary: str | None = None
+    target = _behind_links(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         # mkstemp's files are for the owner alone; give this one what any new file gets.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise DrillError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def _behind_links(path: Path) -> Path:
+    """The file that is written where a path is named: that which a link leads to.
+
+    Raises:
+        DrillError: It is a folder, a pipe or a device, which a rename would replace, or it cannot be reached.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise DrillError(f"{path}: cannot be written: it is a folder")
+        if target.exists() and not target.is_file():
+            raise DrillError(f"{path}: cannot be written: it is no regular file")
+    except OSError as error:
+        raise DrillError(f"{path}: cannot be reached: {error.strerror}") from error
+    return target
+
+
 def check_writable(path: Path) -> None:
     """Checks, before any work is done, that a file can be written; writes nothing.
+
+    What is written has a temporary name beside it first, so its folder must be writable, too.
 
     Raises:
         DrillError: It cannot.
     """
+    target = _behind_links(path)
     try:
-        if path.is_dir():
-            raise DrillError(f"{path}: cannot be written: it is a folder")
-        if path.exists():
-            if not os.access(path, os.W_OK):
-                raise DrillError(f"{path}: cannot be written: permission denied")
-            return
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if target.exists() and not os.access(target, os.W_OK):
+            raise DrillError(f"{path}: cannot be written: permission denied")
+        folder = next(parent for parent in target.parents if parent.exists())
     except OSError as error:
         raise DrillError(f"{path}: cannot be reached: {error.strerror}") from error
     if not folder.is_dir():
         raise DrillError(f"{path}: cannot be made: {folder} is not a folder")
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise DrillError(f"{path}: cannot be made: {folder} cannot be written to")

@@ -27,10 +27,16 @@ class DataSource:
 
     @property
     def root(self) -> Path:
-        """The folder that is looked in."""
+        """The folder that is looked in.
+
+        Raises:
+            DataError: `DRILL_DATA` is a URL.
+        """
         if self.folder is not None:
             return self.folder
         named = os.environ.get("DRILL_DATA")
+        if named and "://" in named:  # it may hold a password, and is not repeated
+            raise DataError("DRILL_DATA names a folder, not a URL")
         return Path(named) if named else platformdirs.user_cache_path("drill-search") / "data"
 
 

@@ -14,6 +14,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 
+from drill_models.errors import DrillError
 from search.storage_url import DEFAULT_STORAGE, sqlite_file
 
 STEP_FILE, CURVE_PICTURE, WEIGHTS = "step.yaml", "curve.png", "weights.safetensors"
@@ -72,7 +73,11 @@ class Artifacts:
             upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=owner)
 
     def find(self, study: optuna.Study, owner: FrozenTrial | optuna.Study, name: str) -> bytes | None:
-        """The content of the latest file of a trial or a study with that name, or None where it has none here."""
+        """The content of the latest file of a trial or a study with that name, or None where it has none here.
+
+        Raises:
+            DrillError: It cannot be read.
+        """
         for meta in reversed(get_all_artifact_meta(owner, storage=study._storage)):
             if meta.filename == name and _is_ours(meta.artifact_id):
                 try:
@@ -80,4 +85,7 @@ class Artifacts:
                         return reader.read()
                 except ArtifactNotFound:
                     return None
+                except OSError as error:
+                    file = self.folder / meta.artifact_id
+                    raise DrillError(f"{file} ({name}): cannot be read: {error.strerror}") from error
         return None

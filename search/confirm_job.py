@@ -114,17 +114,17 @@ def confirm_trials(
         confirmed = _confirm([step_six(loaded, trial) for trial in trials], job, screen)
         if confirmed is None:
             return False
+        published = {}
         for trial, file, each in zip(trials, files, confirmed, strict=True):
             if each.step.verdict is None:
                 continue
-            old = kept_verdict(loaded, trial.number)
-            if not _says_more(old, each.step.verdict):
-                keep_verdict(loaded, trial.number, each.step.verdict)
+            kept = kept_verdict(loaded, trial.number)
+            if not _says_more(kept, each.step.verdict):
+                kept = each.step.verdict
+                keep_verdict(loaded, trial.number, kept)
+            published[trial.number] = with_verdict(each.step, kept)
             _write(file, each.step, screen)
-        confirmed_steps = {
-            trial.number: each.step for trial, each in zip(trials, confirmed, strict=True) if each.step.verdict
-        }
-        publish_verdicts(loaded, which_storage(storage), confirmed_steps, screen.notice)
+        publish_verdicts(loaded, which_storage(storage), published, screen.notice)
     _show(confirmed, screen)
     screen.notice(f"{typed('report')} writes the page on the study anew, with its verdict")
     return True

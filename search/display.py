@@ -107,7 +107,7 @@ class SearchDisplay:
     def data_found(self, resolved: Resolved) -> None:
         """Says in a box where the embedded digits stand in for MNIST."""
         if resolved.instead_of_mnist is not None:
-            self._screen.lines.print(small_data_box(resolved.instead_of_mnist))
+            self._screen.box(small_data_box(resolved.instead_of_mnist), resolved.instead_of_mnist)
 
     def opened(self, opened: Opened) -> None:
         """Says what is searched, and what an earlier sitting left."""

@@ -131,7 +131,11 @@ def _kernels() -> Finding:
 
 
 def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
-    root = source.root
+    try:
+        root = source.root
+    except DrillError as error:
+        yield Finding(what="data", state="trouble", found=str(error), remedy="let it name a folder, or unset it")
+        return
     there, spoilt = [], []
     for name in DATASET_NAMES:
         facts = dataset_facts(name)

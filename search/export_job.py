@@ -20,6 +20,7 @@ from search.formats.endings import ENDINGS
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
 from search.names import FormatName
+from search.plain import escaped
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import train_all
@@ -75,7 +76,7 @@ def export_file(job: ExportJob, step: Step, path: Path) -> bool:
     """
     if job.form == "yaml":
         raise DrillError(f"{path} is YAML already; name another --format")
-    return _export(job, step, path, path.name, lambda: None)
+    return _export(job, step, path, escaped(path.name), lambda: None)
 
 
 def _export(job: ExportJob, step: Step, path: Path, origin: str, kept: Callable[[], bytes | None]) -> bool:

@@ -131,9 +131,8 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
         screen.table(baseline_table(study))
     failed = f", {counts.failed} failed" if counts.failed else ""
     over = f"; hand steps over the budget, not trained: {counts.over_budget}" if counts.over_budget else ""
-    screen.result(
-        f"{counts.trained} trials: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}"
-    )
+    trials = counted(counts.trained, "trial")
+    screen.result(f"{trials}: {counts.complete} complete, {counts.pruned} stopped early{failed}{over}")
     if outcome.finished and counts.trained < outcome.trials:
         screen.result(
             f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on"

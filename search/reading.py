@@ -35,18 +35,24 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
         StudyError: There is none, or its storage fails.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    last = last_used()
     url = which_storage(storage)
     opened = open_storage(url, create=False)
     with storage_errors(url):
-        if study is None:
-            study = last.study if last is not None and storage in (None, last.storage) else None
+        study = study or _remembered(opened, storage)
         if study is None:
             names = optuna.get_all_study_names(opened)
             if len(names) != 1:
                 raise StudyError(f"name one by --study; studies are: {', '.join(names) or 'none'}")
             study = names[0]
         yield load_study(opened, study)
+
+
+def _remembered(storage: optuna.storages.BaseStorage, named: str | None) -> str | None:
+    """The study that was used last, if it is in a storage and was not deleted; `named` is that storage's URL."""
+    last = last_used()
+    if last is None or named not in (None, last.storage):
+        return None
+    return last.study if last.study in optuna.get_all_study_names(storage) else None
 
 
 def serve_dashboard(
@@ -76,14 +82,12 @@ def serve_dashboard(
 
     from search.pages.publish import publish
 
-    last = last_used()
     url = which_storage(storage)
     opened = open_storage(url, create=False)
     path = ""
-    if study is None and last is not None and storage in (None, last.storage):
-        study = last.study
-    if study is not None:
-        with storage_errors(url):
+    with storage_errors(url):
+        study = study or _remembered(opened, storage)
+        if study is not None:
             loaded = load_study(opened, study)
             publish(loaded, url)
             path = f"dashboard/studies/{loaded._study_id}"

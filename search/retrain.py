@@ -10,6 +10,7 @@ from drill_models.result import Caveat, EpochRecord, Run
 from drill_models.run import load, recorded_run, result_of
 from drill_models.step import Step
 from search.machines import Machines
+from search.plain import mean_of_last
 from search.several import seed_range, train_all
 from search.tasks import Task
 
@@ -95,7 +96,7 @@ def summary(trained: Sequence[Step]) -> str:
     values = [run.value for run in runs]
     lowest = min(record.val_accuracy for run in runs for record in run.epochs[-5:])
     return (
-        f"{len(values)} seeds: {statistics.mean(values):.2%} (mean of the last three epochs), from "
+        f"{len(values)} seeds: {statistics.mean(values):.2%} ({mean_of_last(len(runs[0].epochs))}), from "
         f"{min(values):.2%} to {max(values):.2%}, standard deviation {100 * statistics.stdev(values):.2f} points; "
         f"the lowest of their last five epochs is {lowest:.2%}"
     )
@@ -130,7 +131,7 @@ def comparison(before: Step, after: Step) -> str | None:
         changed = otherwise(result.run, run)
         why = f" ({'; '.join(changed)})" if changed else ""
         return (
-            f"the recorded run has {result.run.value:.2%} (mean of the last three epochs), this one "
+            f"the recorded run has {result.run.value:.2%} ({mean_of_last(len(then))}), this one "
             f"{run.value:.2%}; they differ by {abs(result.run.value - run.value):.2%}{why}"
         )
     reported = result.reported

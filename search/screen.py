@@ -85,11 +85,20 @@ class Screen:
         if not self.json:
             self.out.print(table)
 
+    def box(self, box: RenderableType, line: str) -> None:
+        """What cannot be overlooked, framed; the log gets its line."""
+        LOG.warning(escaped(line))
+        self.lines.print(box)
+
     def document(self, content: Any) -> None:
         """The results as JSON, where they are asked for so. JSON has no infinity and no NaN: they are null."""
         if self.json:
             self._documented = True
-            self.out.file.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+            try:
+                self.out.file.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+                self.out.file.flush()
+            except BrokenPipeError:
+                self.out.on_broken_pipe()
 
     def end(self) -> None:
         """A command that has no document of its own ends well: its lines are one."""

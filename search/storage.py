@@ -87,9 +87,12 @@ def _missing_driver(url: URL) -> Iterator[None]:
     try:
         yield
     except (ImportError, NoSuchModuleError) as error:
+        package, begins = ("psycopg[binary]", "postgresql+psycopg")
+        if url.get_backend_name() in ("mysql", "mariadb"):
+            package, begins = ("pymysql[rsa]", "mysql+pymysql")
         raise StudyError(
-            f"{shown(url)}: no driver for {url.drivername} is installed; install one, for PostgreSQL "
-            f"for example 'psycopg[binary]' and a URL that begins with postgresql+psycopg://"
+            f"{shown(url)}: no driver for {url.drivername} is installed: pip install '{package}', and begin the "
+            f"URL with {begins}://"
         ) from error
 
 

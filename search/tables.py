@@ -67,7 +67,7 @@ def new_table(*columns: str, title: str | None = None, left: int = 1, spare: Seq
 def layer_table(counted: Count) -> Table:
     """The receptive-field table of a network."""
     columns = ("layer", "kernel", "pad", "input", "output", "field", "parameters", "mult-adds")
-    table = new_table(*columns, spare=("pad", "input"))
+    table = new_table(*columns, spare=("pad", "input", "kernel", "mult-adds", "output", "field"))
     for row in layer_rows(counted):
         table.add_row(*row)
     table.add_section()

@@ -45,7 +45,6 @@ class MLflow:
         from mlflow import MlflowClient
 
         self._client = MlflowClient()
-        self._settings = read_settings(study)
         found = self._client.get_experiment_by_name(study.study_name)
         self._experiment = (
             self._client.create_experiment(study.study_name) if found is None else found.experiment_id

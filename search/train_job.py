@@ -11,6 +11,7 @@ from drill_models.step_io import as_document, save_step
 from search.config import TrainingOptions
 from search.interrupt import stop_on_signals
 from search.machines import open_machines
+from search.plain import mean_of_last
 from search.retrain import comparison, otherwise, retrain, summary
 from search.screen import Screen
 from search.tables import epoch_line, small_data_box
@@ -46,7 +47,7 @@ def run_train_job(
 
     def on_data(resolved: Resolved) -> None:
         if resolved.instead_of_mnist is not None:
-            screen.err.print(small_data_box(resolved.instead_of_mnist))
+            screen.box(small_data_box(resolved.instead_of_mnist), resolved.instead_of_mnist)
 
     def on_epoch(seed: int, record: EpochRecord) -> None:
         which = f"seed {seed}  " if seeds > 1 else ""
@@ -81,8 +82,8 @@ def run_train_job(
         assert each.result.run is not None
         run = each.result.run
         screen.result(
-            f"{run.value:.2%} (mean of the last three epochs), best epoch {run.best_epoch}, {run.seconds:.0f} s, "
-            f"seed {run.seed}"
+            f"{run.value:.2%} ({mean_of_last(len(run.epochs))}), best epoch {run.best_epoch}, "
+            f"{run.seconds:.0f} s, seed {run.seed}"
         )
     line = comparison(step, trained[0])
     if line is not None:

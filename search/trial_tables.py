@@ -11,6 +11,7 @@ from drill_models.result import EpochRecord
 from search import attrs
 from search.describe import NOTATION, chain
 from search.history import baselines, curve, figures, name_of, point_of
+from search.plain import mean_of_last
 from search.ranking import Standing, front, ranked, standings
 from search.studies import Listed
 from search.study import read_settings, read_space
@@ -21,7 +22,12 @@ BEST = 5
 
 
 COLUMNS = ("network", "parameters", "value", "seeds", "best epoch", "epochs")
-VALUE = "value: validation accuracy, mean of the last three epochs and of the seeds"
+
+
+def value_words(epochs: int) -> str:
+    """What the value of a trial with so many epochs is."""
+    return f"value: validation accuracy, {mean_of_last(epochs)}; mean over its seeds"
+
 
 CHANCE = 0.15
 """A hand step below this has not learnt its ten classes."""
@@ -35,15 +41,17 @@ def not_learnt(stand: Iterable[Standing]) -> str:
 
 def best_table(study: optuna.Study) -> Table:
     """The best five complete trials."""
-    return _table(study, ranked(study)[:BEST], f"Best {BEST} on {read_settings(study).dataset} ({VALUE})")
+    return _table(study, ranked(study)[:BEST], f"Best {BEST}")
 
 
 def front_table(study: optuna.Study) -> Table:
     """The networks that no other beats with as few parameters."""
-    return _table(study, front(study), f"Best of every size on {read_settings(study).dataset} ({VALUE})")
+    return _table(study, front(study), "Best of every size")
 
 
-def _table(study: optuna.Study, trials: Sequence[FrozenTrial], title: str) -> Table:
+def _table(study: optuna.Study, trials: Sequence[FrozenTrial], which: str) -> Table:
+    settings = read_settings(study)
+    title = f"{which} on {settings.dataset} ({value_words(settings.epochs)})"
     table = new_table("trial", *COLUMNS, title=title, left=2, spare=("epochs", "seeds", "best epoch"))
     table.caption = NOTATION
     table.caption_justify = "left"

@@ -60,11 +60,12 @@ def verdict_line(step: Step) -> str:
         how = f"{every} in the last epoch, but not in each of the last three"
         for lowest, last in ((verdict.last5_min, min(5, epochs)), (verdict.last3_min, min(3, epochs))):
             if lowest >= target:
-                how = f"{every} throughout the last {last} epochs"
+                how = f"{every} throughout the last {counted(last, 'epoch')}"
                 break
+    of = f"mean of {verdict.seeds} seeds" if verdict.seeds > 1 else "one seed"
     return (
-        f"{step.name}: {percent(verdict.mean)} on the test images of {step.dataset} (mean of "
-        f"{counted(verdict.seeds, 'seed')}); the target of {percent(target)} holds {how}"
+        f"{step.name}: {percent(verdict.mean)} on the test images of {step.dataset} ({of}); the target of "
+        f"{percent(target)} holds {how}"
     )
 
 

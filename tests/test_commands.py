@@ -204,9 +204,9 @@ def test_a_broken_file_withholds_no_help(run: Run, monkeypatch: pytest.MonkeyPat
     ("content", "message"),
     [
         ("bugdet: 5", "own.yaml: there is no option bugdet; did you mean budget?"),
-        ("xyz: 5", "own.yaml: there is no option xyz; allowed: address, baselines, budget"),
+        ("xyz: 5", "own.yaml: there is no option xyz; allowed: baselines, budget"),
         ("budget: {a: 1}", "own.yaml: budget must be a value or a list, got a mapping"),
-        ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: address, data"),
+        ("confirm: {nonsense: 1}", "own.yaml: confirm: there is no option nonsense; allowed: data"),
         ("budget: many", "own.yaml: budget: "),
         ("budget: yes", "own.yaml: budget must not be true"),
         ("no-starts: true", "there is no option no-starts; did you mean starts?"),
@@ -246,10 +246,13 @@ def test_studies_are_listed_copied_and_deleted(run: Run) -> None:
     code, _, error = run("studies", "copy", NAME, "again")
     assert code == 2
     assert "there is a study again" in error
+    # An option before its command would be of another storage than the one that is deleted from.
+    code, _, error = run("studies", "--storage", "sqlite:///elsewhere/x.db", "delete", NAME, "--yes")
+    assert (code, error) == (2, "--storage stands before delete; options follow their command\n")
     # Files go with the last study that has them.
     assert run("studies", "delete", NAME, "--yes")[0] == 0
     assert {path.name for path in Path("studies/artifacts").iterdir()} == files
-    assert run("export", "--study", "again", "--format", "weights")[0] == 0
+    assert run("export", "--format", "weights")[0] == 0  # the one that was used last is gone, so the only one
     assert run("studies", "delete", "again", "--yes")[0] == 0
     assert list(Path("studies/artifacts").iterdir()) == []
     assert "there are no studies" in run("studies")[1]
@@ -447,6 +450,11 @@ def test_doctor_says_what_is_in_the_way(run: Run) -> None:
 def test_a_log_that_cannot_be_written() -> None:
     with pytest.raises(DrillError, match="cannot be written"):
         Screen().log_to(Path("/nowhere/x.log"))
+
+
+def test_what_stands_in_a_box_is_in_the_log(run: Run) -> None:
+    assert "NOT THE WHOLE OF MNIST" in run(*SMALL, "--log", "l.txt")[1]
+    assert "WARNING mnist is not in " in Path("l.txt").read_text()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")

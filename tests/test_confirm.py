@@ -10,7 +10,9 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from drill_models.result import Verdict
 from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
+from search.artifacts import Artifacts
 from search.confirmed import FILE, ConfirmedRuns
+from search.ranking import ranked
 from search.reading import open_to_read
 from tests.command_line import Run
 
@@ -126,12 +128,21 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
         assert "There the target holds with 0 of 1 seed" in get_note_from_system_attrs(notes, None)["body"]
         files = {meta.filename for meta in get_all_artifact_meta(study, storage=study._storage)}
         assert files == {f"trial-{number}-verdict.yaml" for number in (0, 1)}
+    # A verdict of fewer seeds takes the place of none: neither in the study nor among its files.
+    assert run("confirm", "--seeds", "2", "--workers", "1")[0] == 0
+    assert run("confirm", "--seeds", "1", "--seed", "7", "--workers", "1")[0] == 0
+    with open_to_read(None, None) as study:
+        best = ranked(study)[0].number
+        content = Artifacts(Path("studies/artifacts")).find(study, study, f"trial-{best}-verdict.yaml")
+        assert content is not None
+        Path("kept.yaml").write_bytes(content)
+    assert len(_verdict(Path("kept.yaml")).runs) == 2
     assert run("report")[0] == 0
     (page,) = Path("studies").glob("*.html")
-    assert "does not hold (test set of mnist-5k, 0 of 1 seed)" in page.read_text()
+    assert "does not hold (test set of mnist-5k, 0 of 2 seeds)" in page.read_text()
     assert load_step(file).verdict is None
     assert run("export")[0] == 0
-    assert len(_verdict(file).runs) == 1
+    assert len(_verdict(file).runs) == 2
 
 
 def test_a_verdict_of_the_exported_file_survives_the_next_export(run: Run) -> None:

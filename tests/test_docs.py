@@ -69,7 +69,8 @@ def _commands(page: Path) -> Iterator[list[str]]:
     """The words of each line that is a command, indented, in a block or after a variable's setting or `uv run`."""
     text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
     for line in text.splitlines():
-        words = shlex.split(line, comments=True) if re.match(r"(?:    )?(?:\w+=\S+ )*(?:uv run )?drill-search ", line) else []
+        is_one = re.match(r"(?:    )?(?:\w+=\S+ )*(?:uv run )?drill-search ", line)
+        words = shlex.split(line, comments=True) if is_one else []
         if words:
             yield words[words.index("drill-search") + 1 :]
     for span in re.findall(r"`drill-search ([^`]+)`", text):

@@ -27,7 +27,7 @@ from search.pages.charts import curve_chart, size_chart, spent_chart, svg
 from search.pages.figures import FIGURES, curve_figure, size_figure
 from search.pages.report import _curves_caption, _sizes_caption
 from search.pages.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
-from search.ranking import keep_finalists, keep_rerun
+from search.ranking import keep_finalists, keep_rerun, ranked
 from search.reading import open_to_read
 from search.sittings import folded_command, full_command, shown_command, sittings
 from search.study import SETTINGS, read_space, settings_of
@@ -99,6 +99,21 @@ def test_the_report_says_whether_the_target_holds(run: Run, searched: Path) -> N
     assert "seen &lt;b&gt;&amp;" in page
     assert "drill-search --budget 9000 --trials 4" in page
     assert not re.search(r"<script|<link|@import|url\((?!#)|(src|href)=.https?:", page)
+
+    # Weights that are damaged, or cannot be read, are no reason for no report.
+    with open_to_read(None, NAME) as study:
+        kept = get_all_artifact_meta(ranked(study)[0], storage=study._storage)
+    (weights,) = (Path("studies/artifacts") / meta.artifact_id for meta in kept if meta.filename == WEIGHTS)
+    weights.write_bytes(weights.read_bytes()[:500])
+    assert run("report", "--study", NAME, "--out", "page.html")[0] == 0
+    assert "Its errors are not known here: these are no weights of this" in Path("page.html").read_text()
+    weights.unlink()
+    weights.mkdir()
+    assert run("report", "--study", NAME, "--out", "page.html")[0] == 0
+    assert f"({WEIGHTS}): cannot be read: Is a directory" in Path("page.html").read_text()
+    code, _, error = run("export", "--study", NAME, "--format", "weights")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "cannot be read: Is a directory" in error
 
     shutil.rmtree("studies/artifacts")
     assert run("report", "--study", NAME, "--out", "page.html")[0] == 0
@@ -430,8 +445,10 @@ def test_captions_say_what_is_below_and_how_the_best_was_chosen() -> None:
     found = [
         Size(n, "", "trial", 500, accuracy, on_front=False) for n, accuracy in enumerate((0.99, 0.97, 0.9, 0.1))
     ]
-    assert _sizes_caption(found[:2], 0.99).endswith("and of the seeds.")
-    assert _sizes_caption(found, 0.994).endswith("Below the picture, under 96.00%: 2 more.")
+    assert _sizes_caption(found[:2], 0.99, 15).endswith(
+        "mean of the last three of 15 epochs; mean over its seeds."
+    )
+    assert _sizes_caption(found, 0.994, 15).endswith("Below the picture, under 96.00%: 2 more.")
 
     study = made_study([(700, 0.9), (1400, 0.91)])
     trial = study.trials[1]

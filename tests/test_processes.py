@@ -25,7 +25,17 @@ from drill_models.step_io import load_step
 from search.cli import main  # noqa: F401  (registers the commands)
 from search.cli.app import app
 from search.history import point_of
-from tests.programs import ROOT, ran, running, states_of, trials_of, wait_for_a_running_trial, workers_of
+from tests.programs import (
+    ROOT,
+    command,
+    environment,
+    ran,
+    running,
+    states_of,
+    trials_of,
+    wait_for_a_running_trial,
+    workers_of,
+)
 
 SEARCH = [
     "--trials",
@@ -86,6 +96,34 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "run again: trial" in ended.stdout
     _check_total(tmp_path, interrupted=range(2, 2 * workers + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["studies"], ["studies", "--json"], [*SEARCH, "--workers", "1"]], ids=str)
+def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
+    ended = ran(tmp_path, "--trials", "1", *SEARCH[2:], "--workers", "1")
+    assert ended.returncode == 0, ended.stderr
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ended = _printing_to(full.fileno(), tmp_path, words)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "what was to be printed cannot be written: No space left on device\n",
+    )
+    # Who reads no further, as `head`, is content.
+    end, begin = os.pipe()
+    os.close(end)
+    try:
+        ended = _printing_to(begin, tmp_path, words)
+    finally:
+        os.close(begin)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def _printing_to(file: int, folder: Path, words: list[str]) -> "subprocess.CompletedProcess[str]":
+    where = environment(folder)
+    return subprocess.run(
+        command(words), cwd=folder, env=where, stdout=file, stderr=subprocess.PIPE, text=True, check=False
+    )
 
 
 @LINUX

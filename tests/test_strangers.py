@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 
 from drill_models.errors import DrillError, StepError, StudyError
+from drill_models.files import check_writable, write_bytes
 from drill_models.step_io import load_step
 from drill_models.yaml_io import read_mapping
 from search.last_used import remember
@@ -169,9 +171,10 @@ def test_an_address_that_is_no_text(run: Run, storage: str) -> None:
         "studies: {to: 'sqlite:///../victim.db'}",
         'study: "a\\0b"',
         "out: linked/victim.txt",
+        "address: 127.0.0.1:1",
     ],
 )
-def test_a_file_of_options_names_no_file_elsewhere(
+def test_a_file_of_options_names_no_file_elsewhere_nor_a_cluster(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     inside = tmp_path / "inside"
@@ -229,6 +232,61 @@ def test_a_study_has_one_owner_under_all_names_of_its_file(tmp_path: Path) -> No
         with sole_owner(parse("sqlite:///d1/x.db"), "t"):
             pass
     assert lock_name("a/b") != lock_name("a_b")
+
+
+@pytest.mark.parametrize("write", [write_bytes, lambda path, content: check_writable(path)])
+def test_what_is_no_file_is_not_written_over(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-pipe").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("pipe", "no regular file"), ("to-pipe", "no regular file"), ("folder", "a folder")):
+        with pytest.raises(DrillError, match=said):
+            write(tmp_path / name, b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(DrillError, match="no regular file"):
+        write(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real/notes")
+    for content in (b"first", b"second"):
+        write_bytes(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real" / "notes").read_bytes() == content
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["notes"]
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "six.yaml"
+    file.write_text("old")
+    check_writable(file)
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != tmp_path and may(path, mode)
+    )  # as for a superuser
+    with pytest.raises(DrillError, match=r"six\.yaml: cannot be made: .* cannot be written to"):
+        check_writable(file)
+
+
+def test_a_folder_of_data_is_no_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRILL_DATA", "https://me:s3cret@host/mnist")
+    code, text, error = run("doctor")
+    assert (code, "s3cret" in text + error) == (1, False)
+    assert "DRILL_DATA names a folder, not a URL" in text
+    code, text, error = run(*ONE)
+    assert (code, error) == (2, "DRILL_DATA names a folder, not a URL\n")
+
+
+def test_a_files_name_may_be_no_text(run: Run) -> None:
+    name = os.fsdecode(b"n\xff.yaml")
+    Path(name).write_text(HAND_STEP.read_text())
+    code, _, error = run("export", name, "--format", "python", "--out", "x.py")
+    assert (code, error) == (0, "")
+    assert r"from n\\udcff.yaml" in Path("x.py").read_text()
 
 
 def test_a_number_of_a_megabyte_is_refused_at_once(tmp_path: Path) -> None:

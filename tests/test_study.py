@@ -141,6 +141,7 @@ def test_passwords_are_hidden() -> None:
     ("url", "message"),
     [
         ("nosuchdb://x/y", "no driver for nosuchdb"),
+        ("mysql+nodriver://me:secret@127.0.0.1:1/x", r"pip install 'pymysql\[rsa\]'"),
         ("postgresql+pg8000://me:secret@127.0.0.1:1/x", "no driver for postgresql"),
     ],
 )

@@ -1,13 +1,15 @@
 """Tables fit a narrow terminal without cutting a number or a name."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from drill_models.count import count
 from drill_models.step_io import load_step
-from search.tables import new_table
+from search.tables import layer_rows, layer_table, new_table
 from search.verdict_tables import verdict_table
 
 BEST = Path(__file__).parent.parent / "studies" / "best"
@@ -36,6 +38,19 @@ def test_nothing_is_cut_where_columns_were_left_out() -> None:
     for width, here in ((100, "1234"), (80, "234"), (60, "34")):
         printed = _printed(table, width)
         assert [digit for digit in "1234" if digit * 20 in printed] == list(here), width
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 100])
+def test_no_number_of_a_layer_is_cut(width: int) -> None:
+    counted = count(load_step(BEST / "10000.yaml").model)
+    whole = {cell for row in layer_rows(counted) for cell in row[1:]} | {
+        f"{counted.n_params:,}",
+        f"{counted.macs:,}",
+    }
+    printed = _printed(layer_table(counted), width)
+    numbers = re.findall(r"(?<=  )[\dx,]*\d[\dx,]*", printed)
+    assert len(numbers) > len(counted.layers)
+    assert set(numbers) <= whole
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

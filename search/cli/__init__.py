@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from errno import ENOSPC
 
 import typer
 from typer.exceptions import TyperException
@@ -30,6 +31,7 @@ def _run(screen: Screen) -> int:
         code = app(standalone_mode=False, obj=screen)
         if not code:
             screen.end()
+        sys.stdout.flush()
     except DrillError as error:
         screen.mistake(str(error))
         return USAGE
@@ -39,9 +41,20 @@ def _run(screen: Screen) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 0
+    except OSError as error:
+        if error.errno != ENOSPC or error.filename is not None:
+            raise
+        _close_output()
+        screen.mistake(f"what was to be printed cannot be written: {error.strerror}")
+        return USAGE
     return code if isinstance(code, int) else 0
+
+
+def _close_output() -> None:
+    """Python would write what is left when it ends, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _with_help(error: TyperException) -> str:

@@ -23,7 +23,9 @@ FILES = ("out", "log")
 """Options that are files to write."""
 STORAGES = ("storage", "to")
 """Options that are database URLs."""
-EVERYWHERE = ("data", "offline", "device", "engine", "address", "precision", "workers")
+TYPED = ("address",)
+"""Options that are typed alone: a file may be a stranger's, and a cluster's answers are unpickled here."""
+EVERYWHERE = ("data", "offline", "device", "engine", "precision", "workers")
 """Options of the search that hold for other commands, too. `storage` does not: they use the last one, and with a
 step file `confirm` and `export` use none."""
 LEFT_OUT = ("config", "version", "help", "install_completion", "show_completion")
@@ -105,9 +107,15 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
         name = str(key).replace("_", "-")
         if name not in known:
             meant = get_close_matches(name, known, n=1)
-            hint = f"did you mean {meant[0]}?" if meant else f"allowed: {', '.join(sorted(known))}"
+            hint = (
+                f"did you mean {meant[0]}?" if meant else f"allowed: {', '.join(sorted(set(known) - set(TYPED)))}"
+            )
             raise DrillError(f"{where}: there is no option {key}; {hint}")
         parameter = known[name]
+        if parameter.name in TYPED:
+            raise DrillError(
+                f"{where}: {key} is named on the command line alone, because a cluster can run anything here"
+            )
         if isinstance(value, dict):
             raise DrillError(f"{where}: {key} must be a value or a list, got a mapping")
         if isinstance(value, bool) and not getattr(parameter, "is_flag", False):

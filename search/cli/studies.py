@@ -18,8 +18,11 @@ def every(
     context: typer.Context, storage: Storage = None, json: Json = False, quiet: Quiet = False, log: Log = None
 ) -> None:
     """List the studies of a storage, or delete or copy one."""
-    if context.invoked_subcommand is None:
+    below = context.invoked_subcommand
+    if below is None:
         _show(context, storage, None)
+    elif storage is not None and storage != (context.default_map or {}).get("storage"):  # of a file of options
+        raise DrillError(f"--storage stands before {below}; options follow their command")
 
 
 @studies.command("list")

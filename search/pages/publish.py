@@ -9,6 +9,7 @@ from optuna_dashboard import save_plotly_graph_object
 from sqlalchemy.engine import URL
 
 from drill_models.backend import Environment
+from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
 from drill_models.result import EpochRecord
 from drill_models.step import Step
@@ -121,6 +122,7 @@ def publish_verdicts(study: optuna.Study, url: URL, steps: Mapping[int, Step], s
             name, content = f"trial-{number}-verdict.yaml", dump_step(step, SCHEMA_FILE).encode()
             if artifacts.find(study, study, name) != content:
                 artifacts.keep(study, name, content)
-    except OSError as error:
-        say(f"verdicts are not among the study's files: {artifacts.folder}: {error.strerror}")
+    except (OSError, DrillError) as error:
+        why = f"{artifacts.folder}: {error.strerror}" if isinstance(error, OSError) else error
+        say(f"verdicts are not among the study's files: {why}")
     publish(study, url, again=steps.keys())

@@ -41,7 +41,7 @@ from search.plain import counted, lines_of
 from search.ranking import Standing, best, finalists_of, front, ranked, standing_of, standings
 from search.study import kept_verdict, read_settings
 from search.tables import layer_rows, percent
-from search.trial_tables import BEST, cells, not_learnt
+from search.trial_tables import BEST, cells, not_learnt, value_words
 
 
 def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | None) -> Path:
@@ -102,8 +102,9 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
         "curves": Markup(svg(curves_chart(curves, settings.target))),
         "curves_caption": _curves_caption(study, trial, curves, settings.target),
         "sizes": Markup(svg(size_chart(found_sizes, settings.max_params, settings.target))),
-        "sizes_caption": _sizes_caption(found_sizes, settings.target),
+        "sizes_caption": _sizes_caption(found_sizes, settings.target, settings.epochs),
         "trials": cells(study, front(study) if has_two_values(study) else ranked(study)[:BEST]),
+        "value_words": value_words(settings.epochs).capitalize(),
         "baselines": _baseline_rows(hand, stand),
         "not_learnt": not_learnt(stand.values()),
         "spent": Markup(svg(spent_chart(spent))),
@@ -182,11 +183,11 @@ def _curves_caption(
     )
 
 
-def _sizes_caption(found: Sequence[Size], target: float) -> str:
+def _sizes_caption(found: Sequence[Size], target: float, epochs: int) -> str:
     lowest = lowest_shown(found, target)
     below = sum(size.accuracy < lowest for size in found)
     missing = f" Below the picture, under {percent(lowest)}: {below} more." if below else ""
-    return f"Complete trials; value: validation accuracy, mean of the last three epochs and of the seeds.{missing}"
+    return f"Complete trials; {value_words(epochs)}.{missing}"
 
 
 def _baseline_rows(hand: Sequence[FrozenTrial], stand: Mapping[int, Standing]) -> list[list[str]]:

@@ -57,17 +57,18 @@ def best_errors(study: optuna.Study, url: URL, trial: FrozenTrial, step: Step, s
         step: It as a step.
         source: Where data lie; never downloaded.
     """
-    weights = Artifacts(artifact_folder(url)).find(study, trial, WEIGHTS)
-    if weights is None:
-        return "The weights of the best network are not kept here, so its errors are not known."
     try:
+        weights = Artifacts(artifact_folder(url)).find(study, trial, WEIGHTS)
+        if weights is None:
+            return "The weights of the best network are not kept here, so its errors are not known."
+        net = unpacked(weights, step.model)
         resolved = resolve(step.dataset, source)
         if resolved.instead_of_mnist is not None:
-            return f"Its errors are not known here: {resolved.instead_of_mnist}."
+            return f"Its errors are not known here: {step.dataset} is not in {source.root}."
         data = validation_data(resolved)
     except DrillError as error:
         return f"Its errors are not known here: {error}."
-    return _errors_of(unpacked(weights, step.model), data)
+    return _errors_of(net, data)
 
 
 @torch.no_grad()
