@@ -119,7 +119,10 @@ def fit_sentence(records: Sequence[EpochRecord], target: float, n_images: int) -
     if train - held > gap:
         return f"Over-fitting: {figures}; more regularisation or fewer parameters may help."
     if train < target - 10 * GAP:
-        return f"Under-fitting: {figures}; it has not learnt the training images either."
+        return (
+            f"Under-fitting: {figures}; the training images, as augmentation and dropout leave them, are not "
+            "learnt yet."
+        )
     if held - train > gap:
         return (
             f"Under-fitting by choice, as dropout and augmentation make training harder than validation: "

@@ -19,7 +19,7 @@ from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import Tally, accuracy_of, name_of, tally
 from search.opened import Opened
-from search.plain import counted
+from search.plain import counted, mean_of_last
 from search.ranking import ranked
 from search.screen import Screen
 from search.storage_url import shown
@@ -128,13 +128,12 @@ class SearchDisplay:
             if opened.already < self._trials:
                 self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
             else:
-                self.notice(
-                    f"{opened.already} of {self._trials} trials are there; for more give a higher --trials{again}"
-                )
+                there = counted(opened.already, "trial")
+                self.notice(f"{there} are there, and --trials {self._trials} asks for no more{again}")
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         for alike in seeded.alike:
-            self.notice(f"{' and '.join(alike)} are one recipe, so they differ by the seed alone")
+            self.notice(f"{' and '.join(alike)} are one recipe: both train, and what they differ by is the seed's")
         if seeded.over_budget:
             self.notice(f"over the budget, recorded and not trained: {', '.join(seeded.over_budget)}")
         if opened.started:
@@ -217,7 +216,7 @@ class SearchDisplay:
         epochs = len(records)
         match trial.state:
             case TrialState.COMPLETE:
-                text = f"{percent(accuracy_of(trial))} after {counted(epochs, 'epoch')}"
+                text = f"{percent(accuracy_of(trial))}, {mean_of_last(epochs)}"
                 if self._best is not None and self._best.number == trial.number:
                     text += "  best so far"
             case TrialState.PRUNED:

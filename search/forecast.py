@@ -55,7 +55,8 @@ def best_end(running: Curve, finished: Sequence[Finished], *, min_alike: int) ->
     fraction = len(running.accuracies) / running.epochs
     alike = [one for one in finished if one.curve.kind == running.kind]
     known = alike if len(alike) >= min_alike else finished
-    return _least_error(running, fraction) + min(fall(one, fraction) for one in known)
+    # The one or two that are known may have got worse: that a curve must is not to be learnt from them.
+    return _least_error(running, fraction) + min(0.0, *(fall(one, fraction) for one in known))
 
 
 def _least_error(curve: Curve, fraction: float) -> float:

@@ -39,17 +39,19 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
 
 
-_NO_NUMBERS = {
-    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number, as 10000",
-    "Input should be a valid number, unable to parse string as a number": "it must be a number, as 0.994",
+_OF_NUMBERS = {
+    "valid integer, unable to parse string as an integer": "it must be a whole number, in digits",
+    "valid number, unable to parse string as a number": "it must be a number, in digits and a point",
+    "greater than or equal to ": "it must be at least ",
+    "less than or equal to ": "it must be at most ",
 }
-"""What the library of the command line says of `10k` and `99,4`, and what is said instead."""
+"""What the library of the command line says of `10k`, `99,4` and 0, and what is said instead."""
 
 
 def in_digits(mistake: str) -> str:
     """A mistake of the command line, in plain words where it is a number's."""
-    for theirs, ours in _NO_NUMBERS.items():
-        mistake = mistake.replace(theirs, ours)
+    for theirs, ours in _OF_NUMBERS.items():
+        mistake = re.sub(f"Input should be (a )?{theirs}", ours, mistake)
     return mistake
 
 

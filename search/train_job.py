@@ -82,7 +82,7 @@ def run_train_job(
         assert each.result.run is not None
         run = each.result.run
         screen.result(
-            f"{run.value:.2%} ({mean_of_last(len(run.epochs))}), best epoch {run.best_epoch}, "
+            f"{run.value:.2%} on {each.dataset} ({mean_of_last(len(run.epochs))}), best epoch {run.best_epoch}, "
             f"{run.seconds:.0f} s, seed {run.seed}"
         )
     line = comparison(step, trained[0])

@@ -41,7 +41,8 @@ def not_learnt(stand: Iterable[Standing]) -> str:
 
 def best_table(study: optuna.Study) -> Table:
     """The best five complete trials."""
-    return _table(study, ranked(study)[:BEST], f"Best {BEST}")
+    best = ranked(study)[:BEST]
+    return _table(study, best, f"Best {len(best)}")
 
 
 def front_table(study: optuna.Study) -> Table:

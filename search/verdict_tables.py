@@ -26,11 +26,11 @@ def verdict_table(steps: Sequence[Step]) -> Table:
         title="Verdicts: test accuracy after training from scratch on all training images (last epoch)",
         spare=("95 %", "parameters", "std", "lowest of 3*", "max"),
     )  # fmt: skip
-    table.caption = (
-        "* of the last three and the last five epochs of every seed; std: points, over seeds; 95 %: confidence "
-        "interval of the mean"
+    table.notes = (
+        ("* of the last three or five epochs of every seed", ("lowest of 3*", "lowest of 5*")),
+        ("std: points, over seeds", ("std",)),
+        ("95 %: confidence interval of the mean", ("95 %",)),
     )
-    table.caption_justify = "left"
     for step in steps:
         verdict = _verdict(step)
         table.add_row(

@@ -21,7 +21,7 @@ def test_the_main_job_in_small(run: Run, tmp_path: Path) -> None:
     code, text, _ = run(*SMALL)
     assert code == 0
     assert "NOT THE WHOLE OF MNIST" in text
-    assert "Best 5 on mnist-5k" in text
+    assert "Best 2 on mnist-5k" in text
     assert "2 trials: 2 complete" in text
     (file,) = (tmp_path / "studies").glob("mnist-5k-2000-*.yaml")
     step = load_step(file)
@@ -133,7 +133,8 @@ def test_what_uv_started_names_its_commands_behind_uv(run: Run, monkeypatch: pyt
         (["--budget", "100"], "the smallest (skeleton one-pool) has 294 parameters"),
         (["--budget", "0"], "'--budget'"),
         (["--budget", "-5"], "'--budget'"),
-        (["--trials", "0"], "'--trials'"),
+        (["--trials", "0"], "'--trials': it must be at least 1; see"),
+        (["--epochs", "1001"], "'--epochs': it must be at most 1000; see"),
         (["--workers", "0"], "'--workers'"),
         (["--workers", "-2"], "'--workers'"),
         (["--workers", "two"], "'--workers'"),
@@ -159,11 +160,11 @@ def test_what_uv_started_names_its_commands_behind_uv(run: Run, monkeypatch: pyt
         (["--nonsense"], "No such option"),
         (
             ["--budget", "10k"],
-            "'--budget': it must be a whole number, as 10000; see drill-search --help",
+            "'--budget': it must be a whole number, in digits; see drill-search --help",
         ),
         (["report", "--storage"], "requires an argument; see drill-search report --help"),
         (["--trials"], "requires an argument; see drill-search --help"),
-        (["--target", "99,4"], "'--target': it must be a number, as 0.994; see drill-search --help"),
+        (["--target", "99,4"], "'--target': it must be a number, in digits and a point; see drill-search --help"),
         (["studies", "lst"], "No such command 'lst'; did you mean 'list'; see drill-search studies --help"),
         (["report", "NAME"], "unexpected extra argument(s) (NAME); see drill-search report --help"),
         (["studies", "NAME"], "No such command 'NAME'; see drill-search studies --help"),

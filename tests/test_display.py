@@ -85,7 +85,7 @@ def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
     assert "[3/3, nothing left to train]" in lines[2]
     assert "parameters" in lines[1]
     assert "hand steps first: e-codes 4" in text
-    assert "a-runs 4 and a-runs 5 are one recipe, so they differ by the seed alone" in text
+    assert "a-runs 4 and a-runs 5 are one recipe: both train, and what they differ by is the seed's" in text
     assert "then starting points: separable-small" in text
     assert "recorded and not trained: a-runs 1" in text
     assert "going on: 2 of 3 trials are there; run again: trial 7" in text

@@ -41,6 +41,8 @@ def _run(folder: Path, *command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_run_as_they_stand(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "drills").symlink_to(ROOT / "studies" / "drills")  # as in the project's folder
     for language, word, body in BLOCK.findall(page.read_text(encoding="utf-8")):
         if word.startswith("file="):
             (tmp_path / word.removeprefix("file=")).write_text(body, encoding="utf-8")

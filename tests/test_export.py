@@ -100,6 +100,10 @@ def test_training_again_gives_the_recorded_curve(exported: Path) -> None:
 
     assert bits(again.result.run.epochs) == bits(step.result.run.epochs)
     assert comparison(step, again) == "the recorded curve is reproduced exactly"
+    elsewhere = step.model_copy(update={"dataset": "mnist"})
+    assert (
+        comparison(elsewhere, again) == "not compared with what the step says: that is of mnist, this of mnist-5k"
+    )
     # The small-data caveat stands once, however often it is trained.
     assert [c.kind for c in again.result.caveats] == ["small-data"]
 

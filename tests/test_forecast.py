@@ -72,6 +72,12 @@ def test_it_falls_as_far_as_the_best_of_its_like() -> None:
     assert best_end(unknown, finished, min_alike=3) < math.log(0.006)
 
 
+def test_a_curve_need_not_get_worse_because_the_one_that_is_known_did() -> None:
+    worse = Finished(_curve([0.05, 0.02, 0.03] + [0.03] * (EPOCHS - 3)), 0.97)
+    running = _curve([0.06, 0.025])
+    assert best_end(running, [worse], min_alike=3) == pytest.approx(math.log(0.025))
+
+
 def test_the_least_error_so_far_counts() -> None:
     """One bad epoch, as a high learning rate makes them, is forgiven."""
     finished = [_finished(final) for final in PEERS]

@@ -437,8 +437,8 @@ def test_the_ending_says_the_format(run: Run, searched: Step) -> None:
     Path("step.yaml").write_text(BEST[0].read_text())
     assert run("export", "step.yaml", "--out", "net.PY")[0] == 0
     assert "def train(" in Path("net.PY").read_text()
-    for name in ("six.yml", "six.txt"):
-        assert run("export", "--out", name)[0] == 0
+    for name, words in (("six.yml", ()), ("six", ()), ("six.txt", ("--format", "yaml"))):
+        assert run("export", "--out", name, *words)[0] == 0
         assert load_step(Path(name)).recipe == searched.recipe
 
 
@@ -454,6 +454,10 @@ def test_the_ending_says_the_format(run: Run, searched: Step) -> None:
             "net.onnx ends as onnx does, not python;",
         ),
         (("--format", "yaml", "--out", "net.pt2"), "ends as torch does, not yaml;"),
+        (
+            ("--out", "net.pth"),
+            "net.pth ends as no format does (.yaml, .yml, .py, .ipynb, .safetensors, .onnx, .pt2)",
+        ),
     ],
 )
 def test_mistakes_in_exporting(run: Run, words: tuple[str, ...], message: str) -> None:

@@ -212,7 +212,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, number: signa
     assert "Traceback" not in err
     kept = "the one that was running is" if workers == 1 else "the ones that were running are"
     assert re.search(rf"interrupted; \d of 5 trials are kept, and {kept} queued again", err)
-    assert "Best 5 on mnist-5k" in out
+    assert re.search(r"Best \d on mnist-5k", out)
     resume = err.strip().splitlines()[-1].strip()
     assert resume.startswith("drill-search --trials 5")
     assert not [t for t in trials_of(tmp_path, NAME) if t.state == TrialState.RUNNING]

@@ -53,9 +53,14 @@ def test_no_number_of_a_layer_is_cut(width: int) -> None:
     assert set(numbers) <= whole
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [60, 80, 160])
 def test_a_verdict_is_legible(width: int) -> None:
     printed = _printed(verdict_table([load_step(BEST / "3000.yaml")]), width)
     assert "…" not in printed
     assert "99.42%" in printed
+    # What is said below is of the columns that are there, and which are not.
+    said = " ".join(printed.split())
+    assert ("no room for 95 %" in said) == (width < 160)
+    assert ("95 %: confidence" in said) == (width == 160)
+    assert "* of the last three or five epochs" in said
     assert max(map(len, printed.splitlines())) <= width

@@ -72,7 +72,9 @@ SearchStorage = Annotated[
 SearchStudy = Annotated[
     str | None,
     typer.Option(
-        "--study", autocompletion=studies, help="Name of the study. Default: data set, budget and space."
+        "--study",
+        autocompletion=studies,
+        help="Name of the study. Default: data set, budget, space, and epochs where not 15.",
     ),
 ]
 Trackers = Annotated[

@@ -76,7 +76,9 @@ def _pairs(values: Mapping[str, Any]) -> str:
     """Settings in a line, without those that are at nothing."""
     words = []
     for key, value in values.items():
-        if value not in (None, []):
+        if value is True or value is False:
+            words.append(key if value else key.replace("--", "--no-"))
+        elif value not in (None, []):
             words.append(f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}")
     return ", ".join(words)
 

@@ -24,7 +24,7 @@ def format_of(asked: FormatName | None, out: Path | None) -> FormatName:
         out: The file that was named, if any.
 
     Raises:
-        DrillError: The file's ending is another format's.
+        DrillError: The file's ending is another format's, or no format is named and it is none's.
     """
     ending = "" if out is None else out.suffix.lower()
     meant = next((form for form, endings in ENDINGS.items() if ending in endings), None)
@@ -32,4 +32,7 @@ def format_of(asked: FormatName | None, out: Path | None) -> FormatName:
         raise DrillError(
             f"--out {out} ends as {meant} does, not {asked}; give it another ending or another --format"
         )
+    if asked is None and meant is None and ending:
+        known = ", ".join(one for endings in ENDINGS.values() for one in endings)
+        raise DrillError(f"--out {out} ends as no format does ({known}); give it another ending, or a --format")
     return asked or meant or "yaml"

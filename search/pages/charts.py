@@ -162,7 +162,9 @@ def spent_chart(spent: Sequence[Spent]) -> Figure:
         axes.bar(numbers, [one.saved for one in spent], bottom=trained, color=GREY, width=0.9, label="saved")
     axes.set_xlabel("trial")
     axes.set_ylabel("epochs")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_axisbelow(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     legend_above(figure)
     return figure
 

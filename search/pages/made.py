@@ -1,6 +1,7 @@
 """How a study was made, for the report: what was asked, when, and what trained."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -52,6 +53,5 @@ def sitting_rows(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def _times(began: Sequence[str]) -> str:
-    if len(began) == 1:
-        return began[0]
-    return f"{began[0]}, and {counted(len(began) - 1, 'more time')} until {began[-1]}"
+    first, *more = (f"{datetime.fromisoformat(one).astimezone(UTC):%Y-%m-%d %H:%M} UTC" for one in began)
+    return f"{first}, and {counted(len(more), 'more time')} until {more[-1]}" if more else first

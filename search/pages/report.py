@@ -151,7 +151,10 @@ def _blocks(model: ModelConfig) -> list[dict[str, str]]:
             case ConvBlock():
                 name = f"{'separable' if block.separable else 'conv'} {block.kernel} x {block.kernel}"
                 boxes.append({"name": name + (" + input" if block.residual else ""), "shape": shape, "kind": ""})
-    head = "full-size conv" if isinstance(model.head, FullConvHead) else "GAP"
+    if isinstance(model.head, FullConvHead):
+        head = "full-size conv"
+    else:
+        head = {"conv1x1": "GAP, conv 1 x 1", "linear": "GAP, linear", "none": "GAP"}[model.head.classifier]
     boxes.append({"name": head, "shape": f"{model.num_classes} scores", "kind": ""})
     return boxes
 
