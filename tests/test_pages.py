@@ -375,7 +375,8 @@ def test_each_command_of_a_study_is_shown(run: Run) -> None:
     for command in commands:
         assert note.count(f"    {command}") == 1
         assert page.count(f"<pre>{command}") == 1
-    assert f"{kept[0]['began']}, and 1 more time until {kept[1]['began']}" in page
+    first, second = (f"{one['began'][:16].replace('T', ' ')} UTC" for one in kept[:2])
+    assert f"{first}, and 1 more time until {second}" in page
     assert kept[0]["asked"]["data"] is None
     older = {"asked": {"command": ["drill-search", "--study", "s 1"]}}
     assert shown_command(older) == "drill-search --study 's 1'"
