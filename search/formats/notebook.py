@@ -91,11 +91,7 @@ def _result(step: Step) -> str:
             f"{mean_of_last(len(run.epochs))}, best in epoch {run.best_epoch}"
         )
     if step.verdict is not None:
-        verdict = step.verdict
-        lines.append(
-            f"- verdict: {verdict.mean:.2%} on the test set, mean of {counted(verdict.seeds, 'seed')} trained on "
-            f"all images ({verdict.min:.2%} to {verdict.max:.2%})"
-        )
+        lines.append(f"- {code.verdict_words(step.verdict)}")
     for caveat in () if result is None else result.caveats:
         lines.append(f"- {caveat.kind}: {caveat.text}")
     return "\n".join(lines)

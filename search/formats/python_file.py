@@ -48,6 +48,9 @@ def python_file(step: Step, made_by: str) -> str:
     page = [code.wrapped(step.target.purpose)]
     if step.analysis:
         page.append(code.wrapped(step.analysis))
+    if step.verdict is not None:
+        said = code.verdict_words(step.verdict)
+        page.append(code.wrapped(f"{said[0].upper()}{said[1:]}."))
     page.append(code.wrapped(made_by))
     folder = "" if small else "--data DIR "
     options = f"{folder}[--seed N] [--{'no-full' if full else 'full'}] [--out weights.pt]"

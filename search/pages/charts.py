@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Sequence
+from statistics import median_high
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -104,9 +105,10 @@ def lowest_of_curves(lines: Sequence[tuple[str, Sequence[float]]], target: float
 
 
 def lowest_shown(found: Sequence[Size], target: float) -> float:
-    """The accuracy at which the picture of accuracy against parameters begins; worse trials are below it."""
+    """Where the picture of accuracy against parameters begins; at most half of the trials are below it."""
     accuracies = [size.accuracy for size in found]
-    return max(min(max(accuracies), target) - ROOM, min(target, *accuracies) - ROOM / 20)
+    room = min(min(max(accuracies), target) - ROOM, median_high(accuracies) - ROOM / 20)
+    return max(room, min(target, *accuracies) - ROOM / 20)
 
 
 def size_chart(found: Sequence[Size], budget: int, target: float) -> Figure:
