@@ -53,7 +53,7 @@ def python_file(step: Step, made_by: str) -> str:
         page.append(code.wrapped(f"{said[0].upper()}{said[1:]}."))
     page.append(code.wrapped(made_by))
     folder = "" if small else "--data DIR "
-    options = f"{folder}[--seed N] [--{'no-full' if full else 'full'}] [--out weights.pt]"
+    options = f"{folder}[--seed N] [--epochs N] [--{'no-full' if full else 'full'}] [--out weights.pt]"
     page.append(f"It needs {libraries}:\n\n    python THIS_FILE.py {options}")
     doc = f"{step.name}.\n\n" + "\n\n".join(page) + "\n"
     doc = doc.replace("\\", "\\\\").replace('"""', "'''")

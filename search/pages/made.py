@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from drill_models.step import Step
 from search.plain import counted
-from search.sittings import shown_command, sittings
+from search.sittings import folded_command, sittings
 from search.storage_url import shown
 
 
@@ -36,7 +36,7 @@ def sitting_rows(study: optuna.Study) -> list[dict[str, Any]]:
     for sitting in sittings(study):
         versions = ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())
         machine = f"{sitting['system']}, Python {sitting['python']}"
-        key = shown_command(sitting), str(sitting["workers"]), machine, versions
+        key = "\n".join(folded_command(sitting, width=90)), str(sitting["workers"]), machine, versions
         found.setdefault(key, []).append(sitting["began"])
     return [
         {
