@@ -37,13 +37,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _behind_links(path: Path) -> Path:
-    """The file that is written where a path is named: that which a link leads to.
+    """The file that is written where a path is named: that which a link leads to, in the link's folder or below.
 
     Raises:
-        DrillError: It is a folder, a pipe or a device, which a rename would replace, or it cannot be reached.
+        DrillError: It is a folder, a pipe or a device, which a rename would replace, or cannot be reached; or a
+            link leads elsewhere, which a stranger may have laid.
     """
-    target = Path(os.path.realpath(path))
     try:
+        target = Path(os.path.realpath(path))
+        if not target.is_relative_to(os.path.realpath(path.parent)):
+            raise DrillError(f"{path}: cannot be written: it is a link to another folder; name the file itself")
         if target.is_dir():
             raise DrillError(f"{path}: cannot be written: it is a folder")
         if target.exists() and not target.is_file():

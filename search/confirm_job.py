@@ -1,5 +1,6 @@
 """`drill-search confirm` and `drill-search baselines` as a person meets them: a line a run, then tables."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from search.ranking import best, ranked
 from search.reading import open_to_read, which_storage
 from search.screen import Screen
 from search.several import seed_range
+from search.storage_url import shown
 from search.study import keep_verdict, kept_verdict
 from search.tables import epoch_line, percent
 from search.verdict import compare
@@ -125,8 +127,11 @@ def confirm_trials(
             published[trial.number] = with_verdict(each.step, kept)
             _write(file, each.step, screen)
         publish_verdicts(loaded, which_storage(storage), published, screen.notice)
+        named = ["--study", loaded.study_name]
+        if storage is not None:
+            named += ["--storage", shown(which_storage(storage))]
     _show(confirmed, screen)
-    screen.notice(f"{typed('report')} writes the page on the study anew, with its verdict")
+    screen.notice(f"a page on it: {typed(shlex.join(['report', *named]))}")
     return True
 
 

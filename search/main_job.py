@@ -140,7 +140,7 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
     if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
         size = front(study)[0].user_attrs[attrs.N_PARAMS]
         screen.result(
-            f"{typed('export --front')} writes each of these, --at-most {size} for example the best with at "
+            f"next: {typed('export --front')} writes each of these, --at-most {size} for example the best with at "
             "most so many parameters"
         )
     if outcome.exported is not None and outcome.found is not None:

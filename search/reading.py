@@ -38,7 +38,8 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
     url = which_storage(storage)
     opened = open_storage(url, create=False)
     with storage_errors(url):
-        study = study or _remembered(opened, storage)
+        if study is None:
+            study = _remembered(opened, storage)
         if study is None:
             names = optuna.get_all_study_names(opened)
             if len(names) != 1:
@@ -86,7 +87,8 @@ def serve_dashboard(
     opened = open_storage(url, create=False)
     path = ""
     with storage_errors(url):
-        study = study or _remembered(opened, storage)
+        if study is None:
+            study = _remembered(opened, storage)
         if study is not None:
             loaded = load_study(opened, study)
             publish(loaded, url)

@@ -123,9 +123,9 @@ def comparison(before: Step, after: Step) -> str | None:
     if result is None or new is None or new.run is None:
         return None
     run = new.run
-    if before.dataset != after.dataset:
+    if before.dataset != after.dataset and (result.run is not None or result.reported is not None):
         return f"not compared with what the step says: that is of {before.dataset}, this of {after.dataset}"
-    if result.run is not None and result.run.held_out == run.held_out and before.dataset == after.dataset:
+    if result.run is not None and result.run.held_out == run.held_out:
         then = [record.val_accuracy for record in result.run.epochs]
         now = [record.val_accuracy for record in run.epochs]
         if then == now:
@@ -137,7 +137,7 @@ def comparison(before: Step, after: Step) -> str | None:
             f"{run.value:.2%}; they differ by {abs(result.run.value - run.value):.2%}{why}"
         )
     reported = result.reported
-    if reported is None or run.held_out != "test" or not reported.test_curve or after.dataset != before.dataset:
+    if reported is None or run.held_out != "test" or not reported.test_curve:
         return None
     last5 = reported.test_curve[-5:]
     mine = [record.val_accuracy for record in run.epochs][-5:]

@@ -97,7 +97,7 @@ class Screen:
             try:
                 self.out.file.write(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
                 self.out.file.flush()
-            except BrokenPipeError:
+            except BrokenPipeError:  # with an error number, which the command line's library makes exit code 1
                 self.out.on_broken_pipe()
 
     def end(self) -> None:

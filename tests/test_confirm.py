@@ -115,7 +115,7 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     assert run("--trials", "2", *SMALL)[0] == 0
     (file,) = Path("studies").glob("mnist-5k-2000-*.yaml")
     code, text, error = run("confirm", "--top", "2", "--seeds", "1", "--workers", "1")
-    assert "drill-search report writes the page on the study anew" in error
+    assert "a page on it: drill-search report --study mnist-5k-2000-" in error
     assert code == 0
     assert text.count("written to") == 2
     written = [load_step(path) for path in Path("studies").glob("*-trial*.yaml")]

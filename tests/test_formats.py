@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -473,6 +475,8 @@ def test_a_verdict_is_in_what_is_exported(run: Run) -> None:
     for name in ("net.py", "net.ipynb"):
         assert run("export", str(BEST[0]), "--out", name)[0] == 0
         assert words in " ".join(Path(name).read_text().split())
+    ended = subprocess.run([sys.executable, "net.py", "--help"], capture_output=True, text=True, check=True)
+    assert words in " ".join(ended.stdout.split())
 
 
 def test_weights_are_not_trained_on_other_data(run: Run) -> None:

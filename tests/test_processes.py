@@ -98,6 +98,7 @@ def test_kill_9_loses_nothing(tmp_path: Path, workers: int) -> None:
     _check_total(tmp_path, interrupted=range(2, 2 * workers + 1))
 
 
+@LINUX
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["studies"], ["studies", "--json"], [*SEARCH, "--workers", "1"]], ids=str)
 def test_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, words: list[str]) -> None:

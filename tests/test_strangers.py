@@ -248,6 +248,30 @@ def test_what_is_no_file_is_not_written_over(tmp_path: Path, write: Callable[[Pa
     assert Path("/dev/null").is_char_device()
 
 
+def test_a_link_to_another_folder_is_not_written_through(run: Run, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.yaml"
+    victim.write_text("precious")
+    Path("inside/studies").mkdir(parents=True)
+    os.chdir("inside")
+    Path("studies/x.yaml").symlink_to(victim)
+    for code, _, error in (run("--study", "x", *ONE), run("export", "--study", "x", "--out", "studies/x.yaml")):
+        assert (code, error.count("\n")) == (2, 1)
+        assert "studies/x.yaml: cannot be written: it is a link to another folder" in error
+    assert victim.read_text() == "precious"
+    # But a folder may be a link, and a link may lead to another name beside it or below.
+    Path("elsewhere").symlink_to("studies")
+    write_bytes(Path("elsewhere/y"), b"y")
+    assert Path("studies/y").read_bytes() == b"y"
+
+
+def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(DrillError, match="x: cannot be reached: No such file"):
+        check_writable(Path("x"))
+
+
 def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real/notes")

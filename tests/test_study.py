@@ -140,7 +140,7 @@ def test_passwords_are_hidden() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nosuchdb://x/y", "no driver for nosuchdb"),
+        ("nosuchdb://x/y", "no driver for nosuchdb is installed: studies lie in SQLite, PostgreSQL or MySQL"),
         ("mysql+nodriver://me:secret@127.0.0.1:1/x", r"pip install 'pymysql\[rsa\]'"),
         ("postgresql+pg8000://me:secret@127.0.0.1:1/x", "no driver for postgresql"),
     ],

@@ -53,6 +53,13 @@ def test_no_number_of_a_layer_is_cut(width: int) -> None:
     assert set(numbers) <= whole
 
 
+def test_a_narrow_table_keeps_what_is_said_below_it() -> None:
+    table = new_table("name", "first", "second", spare=("second",))
+    table.caption = "what the names mean"
+    table.add_row("n", "1" * 20, "2" * 20)
+    assert "what the names mean; no room for second" in " ".join(_printed(table, 40).split())
+
+
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_a_verdict_is_legible(width: int) -> None:
     printed = _printed(verdict_table([load_step(BEST / "3000.yaml")]), width)

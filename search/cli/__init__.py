@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 from drill_models.errors import DrillError
 from search.cli import doctor, results, search, steps, studies, verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
-from search.plain import in_digits, typed
+from search.plain import PROGRAM, in_digits, typed
 from search.screen import Screen
 
 __all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
@@ -28,10 +28,11 @@ def main() -> None:
 
 def _run(screen: Screen) -> int:
     try:
-        code = app(standalone_mode=False, obj=screen)
+        code = app(prog_name=PROGRAM, standalone_mode=False, obj=screen)
         if not code:
             screen.end()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except DrillError as error:
         screen.mistake(str(error))
         return USAGE

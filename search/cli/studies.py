@@ -62,6 +62,7 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
             option_of(name): value
             for name, value in {**limits, **asked}.items()
             if name not in ("command", "own_skeletons")
+            and not (name == "objective" and asked.get("hold_seeds") is not None)  # which `frontier` implies
         }
         screen.result(f"  in full: {_pairs(every)}")
         if sitting["asked"]["dataset"] != found[0].settings.dataset:
@@ -76,9 +77,11 @@ def _pairs(values: Mapping[str, Any]) -> str:
     """Settings in a line, without those that are at nothing."""
     words = []
     for key, value in values.items():
-        if value is True or value is False:
-            words.append(key if value else key.replace("--", "--no-"))
-        elif value not in (None, []):
+        if value is True:
+            words.append(key)
+        elif value is False and key == "--starts":
+            words.append("--no-starts")
+        elif value not in (None, [], False):
             words.append(f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}")
     return ", ".join(words)
 

@@ -5,8 +5,7 @@ from search.formats import code
 
 MAIN = """
 def main():
-    about = __doc__.replace("%", "%%")
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data", help="{data}")
     parser.add_argument("--seed", type=int, default={seed}, help="default: %(default)s, of the recorded run")
     parser.add_argument("--full", {full})
