@@ -73,12 +73,14 @@ class Artifacts:
             upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=owner)
 
     def find(self, study: optuna.Study, owner: FrozenTrial | optuna.Study, name: str) -> bytes | None:
-        """The content of the latest file of a trial or a study with that name, or None where it has none here.
+        """The content of a file of a trial or a study with that name, or None where it has none here.
+
+        Files are in no order, so each is to have a name of its own.
 
         Raises:
             DrillError: It cannot be read.
         """
-        for meta in reversed(get_all_artifact_meta(owner, storage=study._storage)):
+        for meta in get_all_artifact_meta(owner, storage=study._storage):
             if meta.filename == name and _is_ours(meta.artifact_id):
                 try:
                     with self._store.open_reader(meta.artifact_id) as reader:

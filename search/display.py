@@ -128,8 +128,8 @@ class SearchDisplay:
             if opened.already < self._trials:
                 self.notice(f"going on: {opened.already} of {self._trials} trials are there{again}")
             else:
-                there = counted(opened.already, "trial")
-                self.notice(f"{there} are there, and --trials {self._trials} asks for no more{again}")
+                there = f"{counted(opened.already, 'trial')} {'is' if opened.already == 1 else 'are'} there"
+                self.notice(f"{there}, and --trials {self._trials} asks for no more{again}")
         if seeded.queued:
             self.notice(f"hand steps first: {', '.join(seeded.queued)}")
         for alike in seeded.alike:

@@ -68,7 +68,7 @@ def test_own_skeleton_has_its_own_study(run: Run, tmp_path: Path) -> None:
     (tmp_path / "search.yaml").write_text("skeleton: [own.yaml]\n", encoding="utf-8")
     code, text, error = run(*SMALL, "--config", "search.yaml")
     assert (code, error) == (0, "")
-    assert "2 of 2 trials are there" in text
+    assert "2 trials are there, and --trials 2 asks for no more" in text
     _, text, _ = run("studies", "list", "mnist-5k-2000-drill2-mine-2epochs")
     assert text.count("--skeleton own.yaml") == 4  # wherever it was named: in each command, and in full
 
@@ -100,7 +100,7 @@ def test_the_end_says_where_the_best_comes_from_and_the_verdict_that_it_has(run:
     assert "next: drill-search report (a page on it), drill-search confirm (" in text
     assert run("confirm", file, "--seeds", "1")[0] == 0  # into the file alone
     _, text, _ = run(*words)
-    assert "1 of 1 trials are there" in text
+    assert "1 trial is there, and --trials 1 asks for no more" in text
     assert "its verdict on the test set: " in text
     assert ", mean of 1 seed; next: drill-search report (a page on it)\n" in text
 

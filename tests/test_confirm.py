@@ -10,7 +10,6 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from drill_models.result import Verdict
 from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
-from search.artifacts import Artifacts
 from search.confirmed import FILE, ConfirmedRuns
 from search.ranking import ranked
 from search.reading import open_to_read
@@ -127,16 +126,16 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
         notes = study._storage.get_study_system_attrs(study._study_id)
         assert "There the target holds with 0 of 1 seed" in get_note_from_system_attrs(notes, None)["body"]
         files = {meta.filename for meta in get_all_artifact_meta(study, storage=study._storage)}
-        assert files == {f"trial-{number}-verdict.yaml" for number in (0, 1)}
+        assert files == {f"trial-{number}-verdict-1-seed.yaml" for number in (0, 1)}
     # A verdict of fewer seeds takes the place of none: neither in the study nor among its files.
     assert run("confirm", "--seeds", "2", "--workers", "1")[0] == 0
     assert run("confirm", "--seeds", "1", "--seed", "7", "--workers", "1")[0] == 0
     with open_to_read(None, None) as study:
         best = ranked(study)[0].number
-        content = Artifacts(Path("studies/artifacts")).find(study, study, f"trial-{best}-verdict.yaml")
-        assert content is not None
-        Path("kept.yaml").write_bytes(content)
-    assert len(_verdict(Path("kept.yaml")).runs) == 2
+        metas = get_all_artifact_meta(study, storage=study._storage)
+        more = {meta.filename for meta in metas} - files
+        assert more == {f"trial-{best}-verdict-2-seeds.yaml"}
+        assert len(metas) == 3
     assert run("report")[0] == 0
     (page,) = Path("studies").glob("*.html")
     assert "does not hold (test set of mnist-5k, 0 of 2 seeds)" in page.read_text()

@@ -17,6 +17,7 @@ from drill_models.step_io import SCHEMA_FILE, dump_step
 from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS, Artifacts, artifact_folder
 from search.export import trial_yaml
 from search.pages.notes import put_notes, study_note, trial_note, without_note
+from search.plain import counted
 from search.study import read_settings, read_space
 
 SHARE = 0.01
@@ -119,7 +120,9 @@ def publish_verdicts(study: optuna.Study, url: URL, steps: Mapping[int, Step], s
     artifacts = Artifacts(artifact_folder(url))
     try:
         for number, step in steps.items():
-            name, content = f"trial-{number}-verdict.yaml", dump_step(step, SCHEMA_FILE).encode()
+            assert step.verdict is not None
+            seeds = counted(step.verdict.seeds, "seed").replace(" ", "-")
+            name, content = f"trial-{number}-verdict-{seeds}.yaml", dump_step(step, SCHEMA_FILE).encode()
             if artifacts.find(study, study, name) != content:
                 artifacts.keep(study, name, content)
     except (OSError, DrillError) as error:
