@@ -127,7 +127,10 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
         assert "There the target holds with 0 of 1 seed" in get_note_from_system_attrs(notes, None)["body"]
         files = {meta.filename for meta in get_all_artifact_meta(study, storage=study._storage)}
         assert files == {f"trial-{number}-verdict-1-seed.yaml" for number in (0, 1)}
-    # A verdict of fewer seeds takes the place of none: neither in the study nor among its files.
+    assert load_step(file).verdict is None
+    assert run("export")[0] == 0
+    assert len(_verdict(file).runs) == 1
+    # A verdict of fewer seeds takes the place of none: neither in the study, nor among its files, nor in the export.
     assert run("confirm", "--seeds", "2", "--workers", "1")[0] == 0
     assert run("confirm", "--seeds", "1", "--seed", "7", "--workers", "1")[0] == 0
     with open_to_read(None, None) as study:
@@ -139,8 +142,6 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     assert run("report")[0] == 0
     (page,) = Path("studies").glob("*.html")
     assert "does not hold (test set of mnist-5k, 0 of 2 seeds)" in page.read_text()
-    assert load_step(file).verdict is None
-    assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 2
 
 
