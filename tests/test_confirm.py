@@ -130,7 +130,7 @@ def test_the_best_of_a_study_gets_its_verdict(run: Run, tmp_path: Path) -> None:
     assert load_step(file).verdict is None
     assert run("export")[0] == 0
     assert len(_verdict(file).runs) == 1
-    # A verdict of fewer seeds takes the place of none: neither in the study, nor among its files, nor in the export.
+    # A verdict of fewer seeds takes the place of none: not in the study, nor among its files, nor in the export.
     assert run("confirm", "--seeds", "2", "--workers", "1")[0] == 0
     assert run("confirm", "--seeds", "1", "--seed", "7", "--workers", "1")[0] == 0
     with open_to_read(None, None) as study:
