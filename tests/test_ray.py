@@ -67,7 +67,8 @@ def test_a_node_that_goes_away_costs_no_trial(tmp_path: Path) -> None:
     with _cluster(tmp_path) as (address, cluster):
         # One hand step that is trained, and one over the budget, that is only recorded.
         words = ["--engine", "ray", "--address", address, "--trials", str(TOTAL), "--pruner", "none", *SHORT]
-        words += ["--epochs", "4" if TOTAL < 50 else "2", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
+        # Of few networks, each trains long enough to be there still when its node goes, however busy the machine.
+        words += ["--epochs", "16" if TOTAL < 50 else "2", "--baselines", "b-cyclic/5", "--baselines", "a-runs/2"]
         with running(folder, *words, "--budget", "7000", "--study", "two") as process:
             wait_for_a_running_trial(folder, process, after=TOTAL // 3, at_once=2, seconds=180 + 5 * TOTAL)
             assert cluster.stdin is not None
