@@ -273,6 +273,7 @@ def test_each_sitting_is_kept_without_passwords(run: Run) -> None:
     ]
     assert ["--sampler tpe" in line for line in shown] == [True, False]
     assert not re.search(r"--no-(?!starts)", " ".join(shown))
+    assert all("--seed 0" in line for line in shown)
     assert run("report", "--study", "")[0] == 2  # and not of the study that was used last
     assert set(first["versions"]) == {"drill-search", "torch", "llvmlite", "optuna", "numpy"}
     assert len(all_studies(parse("sqlite:///studies/drill-search.db"))) == 1

@@ -81,7 +81,7 @@ def _pairs(values: Mapping[str, Any]) -> str:
             words.append(key)
         elif value is False and key == "--starts":
             words.append("--no-starts")
-        elif value not in (None, [], False):
+        elif value is not False and value not in (None, []):  # 0 is a value
             words.append(f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}")
     return ", ".join(words)
 
