@@ -83,8 +83,10 @@ BACKENDS = {
     "native": Backend(engine="native"),
     "torch": Backend(engine="torch"),
     "bf16": Backend(engine="torch", precision="bf16"),
+    "cuda": Backend(device="cuda", engine="torch"),
+    "cuda-bf16": Backend(device="cuda", engine="torch", precision="bf16"),
 }
-"""Names for what trains: the own kernels, PyTorch's layers, and these in bfloat16."""
+"""Names for what trains: the own kernels, PyTorch's layers, and these in bfloat16; on the CPU or a GPU."""
 
 
 def write_json(path: Path | None, content: object) -> None:

@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from drill_models.backend import DeviceName
 from drill_models.data import Images
 from drill_models.step import (
     SGD,
@@ -83,12 +84,18 @@ class Net(nn.Module):
 
 
 def loader(
-    images: Images, *, augment: Augment | None, batch_size: int, shuffle: bool, num_workers: int
+    images: Images,
+    *,
+    augment: Augment | None,
+    batch_size: int,
+    shuffle: bool,
+    num_workers: int,
+    pin_memory: bool = False,
 ) -> "DataLoader[Any]":
-    """A DataLoader over PIL images, as notebooks make it."""
+    """A DataLoader over PIL images, as notebooks make it; they pin memory where there is a GPU."""
     steps = [*_transforms(augment), transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))]
     data = Digits(images, transforms.Compose(steps))
-    return DataLoader(data, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers)
+    return DataLoader(data, batch_size=batch_size, shuffle=shuffle, num_workers=num_workers, pin_memory=pin_memory)
 
 
 def optimizer_of(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
@@ -155,8 +162,11 @@ def train_epoch(
     after_batch: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     limit: int | None = None,
+    device: DeviceName = "cpu",
 ) -> tuple[float, float]:
     """One epoch, or its first `limit` batches; returns mean loss and accuracy, as the progress bar shows them.
+
+    `device` is the network's.
 
     Raises:
         TimeIsUp: `should_stop` said yes.
@@ -167,6 +177,7 @@ def train_epoch(
     for images, labels in itertools.islice(batches, limit):
         if should_stop():
             raise TimeIsUp
+        images, labels = images.to(device), labels.to(device)
         optimizer.zero_grad()
         scores = net(images)
         loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)

@@ -11,6 +11,9 @@ fresh processes, with the same network, batch size, augmentation, optimiser and 
   `drill_models.train.train`, with cores / workers threads each. Its figure is the images of all of them,
   divided by the time from a common start to the last one's end.
 
+With `--backend cuda` both sides train on the GPU: the notebook moves each batch there from pinned memory, and
+its DataLoader may want more worker processes (`--loader-workers`).
+
 Imports and reading the data are not counted. Both sides first train ten batches, whose seconds are shown
 apart; the engine compiles the network's kernels in them, which a search does once a trial. Only training
 counts: the notebook side is not evaluated, and the engine, which always is, holds out 100
@@ -27,6 +30,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from threading import Barrier
 
 import notebook
@@ -43,6 +47,7 @@ from bench import (
     write_json,
 )
 
+from drill_models.backend import DeviceName
 from drill_models.data import ResidentData, full_data
 from drill_models.device import keep_freed_memory, usable_cores
 from drill_models.resolve import Resolved
@@ -107,11 +112,11 @@ class Measured:
         return self.images / (self.ended - self.started)
 
 
-def notebook_run(piece: Slice, num_workers: int) -> Measured:
-    """Trains as a notebook does, with all of this process's threads."""
+def notebook_run(piece: Slice, num_workers: int, device: DeviceName) -> Measured:
+    """Trains as a notebook does, with all of this process's threads, and on a GPU if there is to be one."""
     data, config = piece.data(), piece.recipe.training
     torch.manual_seed(0)
-    net = notebook.Net(piece.recipe.model)
+    net = notebook.Net(piece.recipe.model).to(device)
     optimizer = notebook.optimizer_of(config, net)
     batches = notebook.loader(
         data.train,
@@ -119,14 +124,16 @@ def notebook_run(piece: Slice, num_workers: int) -> Measured:
         batch_size=config.batch_size,
         shuffle=True,
         num_workers=num_workers,
+        pin_memory=device == "cuda",
     )
     after_batch, after_epoch = notebook.schedulers(config, optimizer, len(batches))
     smoothing = config.label_smoothing
     began = time.monotonic()
-    notebook.train_epoch(net, batches, optimizer, label_smoothing=smoothing, limit=WARM_UP_BATCHES)
+    train_epoch = partial(notebook.train_epoch, net, batches, optimizer, label_smoothing=smoothing, device=device)
+    train_epoch(limit=WARM_UP_BATCHES)
     started = time.monotonic()
     for _ in range(config.epochs):
-        loss, _ = notebook.train_epoch(net, batches, optimizer, label_smoothing=smoothing, after_batch=after_batch)
+        loss, _ = train_epoch(after_batch=after_batch)
         after_epoch(loss)
     ended = time.monotonic()
     images = config.epochs * len(data.train)
@@ -194,8 +201,9 @@ def compare(arguments: argparse.Namespace, step: str, resolved: Resolved) -> dic
     """All turns of one step, printed as they come."""
     piece = Slice(step=step, resolved=resolved, images=arguments.images, epochs=1)
     engine_piece = replace(piece, epochs=arguments.engine_epochs)
+    device = BACKENDS[arguments.backend].device
     tried = {
-        n: in_fresh_process(None, notebook_run, piece, n)
+        n: in_fresh_process(None, notebook_run, piece, n, device)
         for n in arguments.loader_workers
     }  # fmt: skip
     num_workers = max(tried, key=lambda n: tried[n].rate)
@@ -205,7 +213,7 @@ def compare(arguments: argparse.Namespace, step: str, resolved: Resolved) -> dic
     turns: list[dict[str, object]] = []
     ratios, slow, fast = [], [], []
     for turn in range(1, arguments.repeats + 1):
-        theirs = in_fresh_process(None, notebook_run, piece, num_workers)
+        theirs = in_fresh_process(None, notebook_run, piece, num_workers, device)
         runs = engine_runs(engine_piece, arguments.workers, arguments.backend)
         ours = together(runs)
         ratios.append(ours.rate / theirs.rate)
