@@ -5,9 +5,11 @@ running them. A CUDA graph launches all of them at once.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.nn import functional as F
 
 from drill_models.backend import Backend, EngineName
@@ -61,7 +63,7 @@ class TorchNetwork:
     def scores(self, images: Tensor) -> Tensor:
         """(N, logits), in evaluation mode."""
         self._net.eval()
-        with self._autocast:
+        with _the_same_again(), self._autocast:
             return self._net(images).float()  # type: ignore[no-any-return]
 
     def module(self) -> nn.Module:
@@ -69,11 +71,12 @@ class TorchNetwork:
         return self._net
 
     def _pass(self, images: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-        with self._autocast:
-            scores = self._net(images)
-        scores = scores.float()
-        loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with _the_same_again():
+            with self._autocast:
+                scores = self._net(images)
+            scores = scores.float()
+            loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), (scores.detach().argmax(1) == labels).sum()
 
     def _record(self, recorder: Recorder, images: Tensor, labels: Tensor, label_smoothing: float) -> "_Recorded":
@@ -104,6 +107,14 @@ class _Recorded:
         self._labels.copy_(labels)
         loss, hits = self._step()
         return loss.clone(), hits.clone()
+
+
+def _the_same_again() -> AbstractContextManager[None]:
+    """Within it, a GPU's convolutions add in the same order each time, and round as fp32 does.
+
+    By itself cuDNN takes kernels that add in any order, and multiplies in TF32, of which ten bits are kept.
+    """
+    return cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def record_cuda_graph(step: Step) -> Step:

@@ -54,7 +54,8 @@ def train(
 ) -> Iterator[EpochRecord]:
     """Trains from scratch and yields a record after each epoch.
 
-    On the CPU, the same recipe, data, seed, engine, thread count and versions give the same bits again.
+    The same recipe, data, seed, engine, thread count, versions and kind of processor, or of GPU, give the same
+    bits again.
 
     Args:
         recipe: Network and training settings.

@@ -79,7 +79,7 @@ def _train_again(step: Step, *, full: bool = False) -> Step:
         DataSource(offline=True),
         full=full,
         seed=None,
-        machines=ThisMachine(TrainingOptions(workers=1)),
+        machines=ThisMachine(TrainingOptions(workers=1, device="cpu")),  # as it was searched
         on_data=lambda resolved: None,
         on_epoch=lambda seed, record: None,
         should_stop=lambda: False,
