@@ -1,16 +1,10 @@
 """What a person sees while a search runs: a live panel in a terminal, plain lines elsewhere."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
 
 from drill_models.resolve import Resolved
 from drill_models.result import EpochRecord
@@ -19,6 +13,7 @@ from search.finalists import Rerun
 from search.frontier import Candidate
 from search.history import Tally, accuracy_of, name_of, tally
 from search.opened import Opened
+from search.panel import Now, Panel, Running, duration
 from search.plain import counted, mean_of_last
 from search.ranking import ranked
 from search.screen import Screen
@@ -26,19 +21,6 @@ from search.storage_url import shown
 from search.tables import epoch_line, percent, small_data_box
 from search.time_left import TimeLeft
 from search.trial_tables import trial_name
-
-MAX_LINES = 8
-"""Running trials that the panel shows a line each for; of the others it says how many they are."""
-
-
-@dataclass
-class _Running:
-    """A trial that trains, as far as it has come."""
-
-    trial: FrozenTrial
-    n_params: int
-    epochs: int
-    records: list[EpochRecord] = field(default_factory=list)
 
 
 class SearchDisplay:
@@ -66,7 +48,6 @@ class SearchDisplay:
             follow: How many trainings would follow if a study's trials were over now.
         """
         self._screen = screen
-        console = screen.lines
         self._trials = trials
         self._epochs = epochs
         self._target = target
@@ -77,28 +58,17 @@ class SearchDisplay:
         self._opened: Opened | None = None
         self._counts = Tally()
         self._best: FrozenTrial | None = None
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._time = TimeLeft()
         self._name_width = 0
-        self._started = time.monotonic()
-        self._bar = Progress(
-            TextColumn("trials "), MofNCompleteColumn(), BarColumn(), console=console, auto_refresh=False
-        )
-        self._task = self._bar.add_task("", total=trials)
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True)
-            if console.is_terminal and not screen.quiet
-            else None
-        )
+        self._panel = Panel(screen, trials=trials, target=target)
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        self._panel.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._panel.stop()
 
     def notice(self, line: str) -> None:
         """One line above the panel."""
@@ -182,7 +152,7 @@ class SearchDisplay:
 
     def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
         """A trial begins to train."""
-        self._running[trial.number] = _Running(trial, n_params, epochs)
+        self._running[trial.number] = Running(trial, n_params, epochs)
         self._time.started(trial.number, epochs)
         self._refresh()
 
@@ -230,7 +200,7 @@ class SearchDisplay:
 
     def _progress_words(self) -> str:
         """Where there is no panel, each line carries what the panel would show."""
-        if self._live is not None or self._opened is None:
+        if self._panel.there or self._opened is None:
             return ""
         return f"  [{self._counts.trained}/{self._trials}, {self._left()}]"
 
@@ -254,53 +224,16 @@ class SearchDisplay:
         if seconds is None:
             return "time left unknown"
         # Starting points mostly take longer than the hand steps before them.
-        return f"{'at least' if self._starts_wait else 'about'} {_duration(seconds)} left"
+        return f"{'at least' if self._starts_wait else 'about'} {duration(seconds)} left"
 
     def _refresh(self) -> None:
-        if self._live is None or self._opened is None:
-            return
-        counts = self._counts
-        self._bar.update(self._task, completed=min(counts.trained, self._trials))
-        state = Text(
-            f"        {counts.complete} complete, {counts.pruned} stopped early, {len(self._running)} running; "
-            f"{_duration(time.monotonic() - self._started)} so far, {self._left()}"
-        )
-        self._live.update(Group(self._bar, state, self._best_line(), *self._running_lines()), refresh=True)
-
-    def _best_line(self) -> Text:
-        best = self._best
-        if best is None:
-            return Text("best    none complete yet")
-        verdict = "at" if accuracy_of(best) >= self._target else "below"
-        return Text(
-            f"best    trial {trial_name(best)}: {percent(accuracy_of(best))} with "
-            f"{best.user_attrs[attrs.N_PARAMS]:,} parameters, {verdict} the target of {percent(self._target)}"
-        )
-
-    def _running_lines(self) -> list[Text]:
-        if self._again is not None:
-            return [Text(f"now     again with other seeds: {counted(self._again, 'training')} to go")]
-        if not self._running:
-            over = self._counts.trained >= self._trials
-            return [] if over else [Text("now     choosing the next trial")]
-        shown = list(self._running.values())[:MAX_LINES]
-        lines = [
-            Text(
-                f"{'' if i else 'now':<7} trial {trial_name(one.trial)}: {one.n_params:,} parameters, epoch "
-                f"{len(one.records)}/{one.epochs}  "
-                + " ".join(f"{record.val_accuracy:.2%}" for record in one.records[-3:]),
-                no_wrap=True,
-                overflow="ellipsis",
+        if self._opened is not None and self._panel.there:
+            self._panel.show(
+                Now(
+                    counts=self._counts,
+                    best=self._best,
+                    running=list(self._running.values()),
+                    again=self._again,
+                    left=self._left(),
+                )
             )
-            for i, one in enumerate(shown)
-        ]
-        more = len(self._running) - len(shown)
-        return [*lines, Text(f"{'':<7} and {more} more")] if more else lines
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -42,9 +42,14 @@ def _opened(job: Job, *, workers: int = 1) -> Opened:
     )
 
 
+def _paper(*, terminal: bool = False, width: int = 200) -> tuple[Screen, io.StringIO]:
+    """A screen, and what is written on it."""
+    paper = io.StringIO()
+    return Screen(out=Console(file=paper, force_terminal=terminal, width=width, color_system=None)), paper
+
+
 def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None) -> str:
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
-    screen = Screen(out=console)
+    screen, paper = _paper(terminal=terminal, width=110)
     job = small_job(trials=3, epochs=2)
     config = SearchConfig(budget=BUDGET, skeletons=load_skeletons(), epochs=2)
     asked = 0
@@ -71,9 +76,7 @@ def _shown(data: ResidentData, *, terminal: bool, stop_after: int | None = None)
             )
         )
         run_here(job, data, display, stop)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return file.getvalue()
+    return paper.getvalue()
 
 
 def test_plain_lines_in_a_pipe(few_digits: ResidentData) -> None:
@@ -111,22 +114,20 @@ def test_a_search_that_is_over_says_nothing_of_what_comes_next() -> None:
     attributes = {attrs.START: "one-pool", attrs.N_PARAMS: 900, attrs.CURVE: pack_curve(epochs)}
     job.study.enqueue_trial(random_points(1)[0], user_attrs=attributes)
     job.study.tell(job.study.ask(), 0.9)
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=1, epochs=15, target=0.994) as display:
+    screen, paper = _paper(terminal=True, width=120)
+    with SearchDisplay(screen, trials=1, epochs=15, target=0.994) as display:
         display.opened(replace(_opened(job), already=1))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = paper.getvalue()
     assert "nothing left to train" in text
     for untrue in ("draws networks", "choosing the next trial", "time left unknown"):
         assert untrue not in text
 
 
 def _said(job: Job, *, trials: int) -> str:
-    console = Console(file=io.StringIO(), width=200, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=trials, epochs=1, target=0.994) as display:
+    screen, paper = _paper()
+    with SearchDisplay(screen, trials=trials, epochs=1, target=0.994) as display:
         display.opened(_opened(job))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return paper.getvalue()
 
 
 def _epochs_of(
@@ -145,11 +146,9 @@ def _epochs_of(
 
 def test_the_time_left_is_that_of_what_runs_what_is_missing_and_what_follows() -> None:
     job = small_job(trials=8)
-    console = Console(file=io.StringIO(), width=200, color_system=None)
+    screen, paper = _paper()
     follows = [0]
-    with SearchDisplay(
-        Screen(out=console), trials=8, epochs=15, target=0.994, follow=lambda _: follows[0]
-    ) as display:
+    with SearchDisplay(screen, trials=8, epochs=15, target=0.994, follow=lambda _: follows[0]) as display:
         display.opened(_opened(job, workers=2))
         for _ in range(4):
             _epochs_of(display, job, 3, 10, TrialState.PRUNED)
@@ -158,8 +157,7 @@ def test_the_time_left_is_that_of_what_runs_what_is_missing_and_what_follows() -
         _epochs_of(display, job, 3, 10, TrialState.PRUNED)
         follows[0] = 3
         _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
-    assert isinstance(console.file, io.StringIO)
-    last = [line.rpartition("[")[2] for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    last = [line.rpartition("[")[2] for line in paper.getvalue().splitlines() if line.startswith("trial ")]
     # Five ended after 30 s, two run and take 150: one of 64 s is missing beside them; all in two places.
     assert last[-2] == "5/8, about 2 min 12 s left]"
     # What is missing runs already; then three of 150 s in two places, which is twice 150 s.
@@ -170,13 +168,12 @@ def test_the_time_left_is_a_lower_bound_while_starting_points_wait() -> None:
     job = small_job(trials=3)
     for _ in range(2):
         job.study.enqueue_trial({}, user_attrs={attrs.START: "one-pool-deep/1000"})
-    console = Console(file=io.StringIO(), width=200, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=3, epochs=15, target=0.994) as display:
+    screen, paper = _paper()
+    with SearchDisplay(screen, trials=3, epochs=15, target=0.994) as display:
         display.opened(_opened(job))
         for _ in range(2):
             _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
-    assert isinstance(console.file, io.StringIO)
-    said = [line.rpartition(", ")[2] for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    said = [line.rpartition(", ")[2] for line in paper.getvalue().splitlines() if line.startswith("trial ")]
     assert said == ["at least 5 min 0 s left]", "about 2 min 30 s left]"]
 
 
@@ -187,28 +184,24 @@ def test_a_sitting_that_only_trains_again_knows_its_time_from_earlier_ones() -> 
     epochs = [record(epoch, 0.9).model_copy(update={"seconds": 10}) for epoch in range(1, 16)]
     trial.set_user_attr(attrs.CURVE, pack_curve(epochs))
     job.study.tell(trial, 0.9)
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=1, epochs=15, target=0.994, follow=lambda _: 2) as display:
+    screen, paper = _paper(terminal=True, width=120)
+    with SearchDisplay(screen, trials=1, epochs=15, target=0.994, follow=lambda _: 2) as display:
         display.opened(replace(_opened(job), already=1))
-    assert isinstance(console.file, io.StringIO)
-    assert "about 5 min 0 s left" in console.file.getvalue()
+    assert "about 5 min 0 s left" in paper.getvalue()
 
 
 def test_the_panel_says_how_many_trainings_of_the_best_are_to_go() -> None:
     job = small_job(trials=1)
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    screen, paper = _paper(terminal=True, width=120)
     follows = [2]
-    with SearchDisplay(
-        Screen(out=console), trials=1, epochs=15, target=0.994, follow=lambda _: follows[0]
-    ) as display:
+    with SearchDisplay(screen, trials=1, epochs=15, target=0.994, follow=lambda _: follows[0]) as display:
         display.opened(_opened(job))
         _epochs_of(display, job, 15, 10, TrialState.COMPLETE)
         (trial,) = job.study.trials
         display.finals([trial], 2)
         follows[0] = 0  # of this trial; but it is trained to the end
         display.rerun(Rerun(trial=trial, seed=5, value=0.9))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = paper.getvalue()
     first, second = (text.index(f"again with other seeds: {n} to go") for n in ("2 trainings", "1 training"))
     assert "about 5 min 0 s left" in text[:first]
     assert "about 2 min 30 s left" in text[first:second]
@@ -220,13 +213,12 @@ def test_the_lines_of_trials_are_aligned() -> None:
     names[1], names[11] = {attrs.BASELINE: "a-runs 1"}, {attrs.START: "separable-medium"}  # queued again, say
     for point, name in zip(random_points(12), names, strict=True):
         job.study.enqueue_trial(point, user_attrs=name)
-    console = Console(file=io.StringIO(), width=200, color_system=None)
-    with SearchDisplay(Screen(out=console), trials=12, epochs=15, target=0.994) as display:
+    screen, paper = _paper()
+    with SearchDisplay(screen, trials=12, epochs=15, target=0.994) as display:
         display.opened(_opened(job))
         for _ in range(12):
             _epochs_of(display, job, 1, 1, TrialState.PRUNED)
-    assert isinstance(console.file, io.StringIO)
-    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
+    lines = [line for line in paper.getvalue().splitlines() if line.startswith("trial ")]
     assert len(lines) == 12
     assert len({line.index("1,000 parameters") for line in lines}) == 1
 
@@ -242,8 +234,7 @@ def test_the_panel_says_what_is_going_on(few_digits: ResidentData) -> None:
 
 
 def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentData) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
-    screen = Screen(out=console)
+    screen, paper = _paper(terminal=True, width=110)
     job = small_job(trials=12)
     with SearchDisplay(screen, trials=12, epochs=2, target=0.994) as display:
         display.opened(_opened(job, workers=10))
@@ -252,9 +243,7 @@ def test_many_running_trials_have_a_line_each_up_to_eight(few_digits: ResidentDa
             display.started(job.study.trials[trial.number], 1_000, 2)
         display.lost(job.study.trials[3], "worker 4 was ended by SIGKILL")
         display.lost(None, "worker 5 was ended by SIGKILL")
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    text = file.getvalue()
+    text = paper.getvalue()
     for part in (
         "on cpu, 10 trials at a time",
         "10 running",

@@ -107,9 +107,8 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
         name = str(key).replace("_", "-")
         if name not in known:
             meant = get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {meant[0]}?" if meant else f"allowed: {', '.join(sorted(set(known) - set(TYPED)))}"
-            )
+            allowed = ", ".join(sorted(set(known) - set(TYPED)))
+            hint = f"did you mean {meant[0]}?" if meant else f"allowed: {allowed}"
             raise DrillError(f"{where}: there is no option {key}; {hint}")
         parameter = known[name]
         if parameter.name in TYPED:
