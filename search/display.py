@@ -224,7 +224,8 @@ class SearchDisplay:
         if seconds is None:
             return "time left unknown"
         # Starting points mostly take longer than the hand steps before them.
-        return f"{'at least' if self._starts_wait else 'about'} {duration(seconds)} left"
+        longer = self._starts_wait and missing > len(self._running)
+        return f"{'at least' if longer else 'about'} {duration(seconds)} left"
 
     def _refresh(self) -> None:
         if self._opened is not None and self._panel.there:

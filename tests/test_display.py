@@ -177,6 +177,18 @@ def test_the_time_left_is_a_lower_bound_while_starting_points_wait() -> None:
     assert said == ["at least 5 min 0 s left]", "about 2 min 30 s left]"]
 
 
+def test_a_starting_point_that_is_not_trained_any_more_makes_no_lower_bound() -> None:
+    job = small_job(trials=1)
+    job.study.enqueue_trial(random_points(1)[0])
+    job.study.enqueue_trial({}, user_attrs={attrs.START: "one-pool-deep/1000"})
+    screen, paper = _paper(terminal=True, width=120)
+    with SearchDisplay(screen, trials=1, epochs=15, target=0.994) as display:
+        display.opened(_opened(job))
+        _epochs_of(display, job, 5, 10)
+    left = paper.getvalue().splitlines()
+    assert any("about 1 min 40 s left" in line for line in left)
+
+
 def test_a_sitting_that_only_trains_again_knows_its_time_from_earlier_ones() -> None:
     job = small_job(trials=1)
     trial = job.study.ask(dict(SPACE.distributions))
