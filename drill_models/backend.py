@@ -29,7 +29,7 @@ class Backend:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What a training run ran on; together with recipe, data and seed it decides the bits on a CPU.
+    """What a training run ran on; together with recipe, data, seed and kind of CPU it decides the bits.
 
     Attributes:
         device: Where it trained.
@@ -38,6 +38,7 @@ class Environment:
         program: Version of drill-search, whose own kernels may have changed; None of a run before it was recorded.
         engine: Own kernels, or PyTorch's layers.
         precision: Of multiplications.
+        gpu: The name of its kind, of a run on one.
     """
 
     device: DeviceName
@@ -46,3 +47,4 @@ class Environment:
     program: str | None = None
     engine: EngineName = "torch"
     precision: PrecisionName = "fp32"
+    gpu: str | None = None

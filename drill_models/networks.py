@@ -75,6 +75,8 @@ def environment(model: ModelConfig, backend: Backend) -> Environment:
         program=version("drill-search"),
         engine=engine,
         precision=backend.precision,
+        # The main process of a cluster may have no GPU itself.
+        gpu=torch.cuda.get_device_name() if backend.device == "cuda" and torch.cuda.is_available() else None,
     )
 
 

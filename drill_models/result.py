@@ -52,6 +52,7 @@ class Run(Part):
         default="torch", description="Own kernels on one thread of the CPU, or PyTorch's layers."
     )
     precision: PrecisionName = Field(default="fp32", description="Of multiplications.")
+    gpu: Text | None = Field(default=None, description="Its kind, of a run on one.")
     value: Accuracy = Field(description="Mean held-out accuracy of the last three epochs.")
     best_epoch: int = Field(ge=1)
     seconds: float = Field(ge=0)

@@ -69,6 +69,7 @@ def recorded_run(records: Sequence[EpochRecord], *, full: bool, seed: int, where
         program=where.program,
         engine=where.engine,
         precision=where.precision,
+        gpu=where.gpu,
         value=round(last_three_mean(accuracies), 6),
         best_epoch=accuracies.index(max(accuracies)) + 1,
         seconds=round(sum(record.seconds for record in records), 1),

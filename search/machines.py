@@ -54,7 +54,7 @@ class ThisMachine:
     def executor(
         self, data: ResidentData, workers: int, should_stop: Callable[[], bool]
     ) -> AbstractContextManager[Executor]:
-        """One network at a time needs no other process."""
+        """One network at a time needs no other process on the CPU."""
         return open_executor(data, self.backend, workers, should_stop)
 
 

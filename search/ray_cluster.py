@@ -111,9 +111,14 @@ class RayCluster:
         return f"a Ray cluster of {counted(nodes, 'node')} ({self.backend.device})"
 
     @property
-    def each(self) -> dict[str, float]:
-        """What a network that trains takes: a core, and of a GPU a share."""
-        return {"num_cpus": 1, "num_gpus": 1 / MAX_A_GPU if self.backend.device == "cuda" else 0}
+    def each(self) -> dict[str, Any]:
+        """What Ray is told of a network that trains: it takes a core, and of a GPU a share."""
+        options: dict[str, Any] = {"num_cpus": 1, "num_returns": "streaming", "max_retries": 0}
+        if self.backend.device == "cuda":
+            # Ray ends a process with its task: it stays on the GPU that it began with, whatever it is given next,
+            # and so does what broke there.
+            return {**options, "num_gpus": 1 / MAX_A_GPU}
+        return {**options, "max_calls": 0}  # goes on with the next task, because importing PyTorch takes seconds
 
     @property
     def places(self) -> int:
@@ -155,9 +160,7 @@ class RayExecutor:
         self._stored = ray.put(Stored.of(data))
         self._cluster = cluster
         self._running: dict[int, Any] = {}
-        # Worker processes go on after a task, on a GPU, too: importing PyTorch takes seconds.
-        options: dict[str, Any] = {**cluster.each, "num_returns": "streaming", "max_retries": 0, "max_calls": 0}
-        self._train: Any = ray.remote(**options)(_train)
+        self._train: Any = ray.remote(**cluster.each)(_train)
 
     @property
     def free(self) -> int:

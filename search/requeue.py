@@ -39,7 +39,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, *, died: bool = False) -> N
             point fails in the end.
     """
     try:
-        if died and attrs.BEGAN in trial.user_attrs and not trial.intermediate_values:
+        if died and trial.user_attrs.get(attrs.BEGAN):
             trial = copy(trial)
             deaths = trial.user_attrs.get(attrs.DEATHS, 0) + 1
             trial.user_attrs = {**trial.user_attrs, attrs.DEATHS: deaths}

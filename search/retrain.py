@@ -110,6 +110,7 @@ def otherwise(then: Run, now: Run | Environment) -> list[str]:
         ("drill-search", then.program or now.program, now.program),
         ("precision", then.precision, now.precision),
         ("device", then.device, now.device),
+        ("GPU", then.gpu or now.gpu, now.gpu or then.gpu),
         ("threads", then.threads, now.threads),
     ]
     if isinstance(now, Run):

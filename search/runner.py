@@ -294,6 +294,8 @@ class _Sitting:
         running.records.append(record)
         if not has_two_values(self._job.study):
             running.trial.report(record.val_accuracy, record.epoch)
+        if self._executor.here and record.epoch == 1:
+            running.trial.set_user_attr(attrs.BEGAN, False)
         self._watcher.epoch(number, record)
         if record.epoch < running.epochs and is_hopeless(self._job.study, number, running.records):
             self._executor.stop(number)

@@ -15,7 +15,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
-    CmaEsSampler,
     GPSampler,
     GridSampler,
     NSGAIISampler,
@@ -25,6 +24,7 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.cma_sampler import CmaSampler
 from search.names import SamplerName
 from search.window import WindowSampler, all_trials
 from search.wrapper import SamplerWrapper
@@ -184,7 +184,7 @@ def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
             return NSGAIISampler(seed=seed, population_size=20)
         case "cmaes":
             # Categorical dimensions are outside CMA-ES and drawn alone, which is no reason to warn.
-            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            return CmaSampler(seed=seed, warn_independent_sampling=False)
         case "gp":
             return WindowSampler(GPSampler(seed=seed, deterministic_objective=False), GP_MOST, GP_MOST // 4)
         case "random":

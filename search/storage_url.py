@@ -94,7 +94,8 @@ def sqlite_file(url: URL) -> Path | None:
 def connect_args(url: URL) -> dict[str, int | str]:
     """What a server's driver is told: not to wait for ever for one that is silent, and the server likewise.
 
-    A machine without power closes no connection; what it had locked would stay so for hours.
+    A machine without power closes no connection; what it had locked would stay so for hours. A MySQL server may
+    ask for files of this machine, and gets none.
     """
     match url.get_backend_name(), url.get_driver_name():
         case "postgresql", "psycopg" | "psycopg2":
@@ -117,7 +118,12 @@ def connect_args(url: URL) -> dict[str, int | str]:
                 args["options"] = " ".join(f"-c {key}={value}" for key, value in told.items())
             return args
         case "mysql" | "mariadb", "pymysql":
-            return {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": ANSWER, "write_timeout": ANSWER}
+            return {
+                "connect_timeout": CONNECT_TIMEOUT,
+                "read_timeout": ANSWER,
+                "write_timeout": ANSWER,
+                "local_infile": False,
+            }
         case "mysql" | "mariadb", "mysqldb":
-            return {"connect_timeout": CONNECT_TIMEOUT}
+            return {"connect_timeout": CONNECT_TIMEOUT, "local_infile": 0}
     return {}

@@ -18,7 +18,7 @@ from drill_models.data import ResidentData
 from drill_models.device import keep_freed_memory
 from drill_models.errors import Interrupted
 from drill_models.train import train
-from search.tasks import Event, Task, Trainer, perform
+from search.tasks import Ended, Event, Task, Trainer, perform
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,12 @@ def main(connection: Connection, data: ResidentData, place: Place) -> None:
     torch.set_num_threads(place.threads)
     keep_freed_memory()
     if place.backend.device == "cuda":
-        torch.cuda.set_device(place.gpu)
-        data = data.to("cuda")
+        try:
+            torch.cuda.set_device(place.gpu)
+            data = data.to("cuda")
+        except RuntimeError as error:  # no memory there, above all
+            _refuse(connection, f"GPU {place.gpu} takes no images: {' '.join(str(error).split())[:300]}")
+            os._exit(1)
     serve(connection, data, place.backend)
     os._exit(0)  # at once: the interpreter's own end takes seconds on a busy machine, and nothing is to be kept
 
@@ -88,6 +92,13 @@ def serve(connection: Connection, data: ResidentData, backend: Backend, trainer:
             with suppress(Interrupted):
                 for event in perform(order.task, data, backend, inbox.stopper(order.number), trainer):
                     connection.send(Said(order.number, event))
+
+
+def _refuse(connection: Connection, reason: str) -> None:
+    """Answers the first order with what is wrong here, which is not the network's fault."""
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        order = _Inbox(connection).next_order()
+        connection.send(Said(order.number, Ended(order.task.key, "refused", reason)))
 
 
 class _Inbox:

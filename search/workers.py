@@ -108,13 +108,15 @@ class InProcess:
 def open_executor(
     data: ResidentData, backend: Backend, workers: int, should_stop: Callable[[], bool]
 ) -> Iterator[Executor]:
-    """An executor for so many tasks at a time; one task at a time needs no other process.
+    """An executor for so many tasks at a time. One on the CPU needs no other process.
+
+    One on a GPU has a process, which is replaced when a task failed, as that may leave it in a bad state.
 
     Raises:
         DrillError: There is not enough shared memory for the data.
     """
     executor: Executor
-    if workers == 1:
+    if workers == 1 and backend.device == "cpu":
         limit_threads(1)
         keep_freed_memory()
         executor = InProcess(data, backend, should_stop)

@@ -19,7 +19,7 @@ from search.describe import OF_THE_NETWORK, chain, described
 from search.export import export_best, step_six
 from search.machines import ThisMachine
 from search.ranking import best, front, ranked
-from search.retrain import comparison, retrain
+from search.retrain import comparison, otherwise, retrain
 from search.storage import open_storage
 from search.storage_url import parse
 from search.study import open_study, settings_of
@@ -85,6 +85,15 @@ def _train_again(step: Step, *, full: bool = False) -> Step:
         should_stop=lambda: False,
     )
     return again
+
+
+def test_another_gpu_is_said(exported: Path) -> None:
+    result = load_step(exported).result
+    assert result is not None
+    assert result.run is not None
+    one, other = (result.run.model_copy(update={"gpu": name}) for name in ("NVIDIA T4", "NVIDIA L4"))
+    assert otherwise(one, other) == ["GPU was NVIDIA T4, is NVIDIA L4"]
+    assert otherwise(result.run, other) == []  # of a run before it was recorded nothing is known
 
 
 def test_training_again_gives_the_recorded_curve(exported: Path) -> None:

@@ -39,6 +39,24 @@ cluster.shutdown()
 """In a process of its own: two nodes; a line on its input takes the second away, the input's end both."""
 
 
+GPUS = """
+import os, sys
+import ray
+from search.config import ClusterOptions, TrainingOptions
+from search.ray_cluster import RayCluster
+
+def where():
+    yield os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+task = ray.remote(**RayCluster(TrainingOptions(device="cuda", cluster=ClusterOptions(address=None))).each)(where)
+for stream in [task.remote() for _ in range(12)]:
+    print(*ray.get(next(stream)))
+ray.shutdown()
+"""
+"""Twelve networks on two GPUs that Ray is only told of: which process had which."""
+
+
 @contextmanager
 def _cluster(folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
     with subprocess.Popen(
@@ -186,3 +204,23 @@ def test_mistakes_about_clusters_are_one_sentence(run: Run, monkeypatch: pytest.
     code, _, error = run("--engine", "ray")
     assert code == 2
     assert "pip install ray" in error
+
+
+@RAY
+@pytest.mark.slow
+def test_a_process_has_one_gpu_for_its_life(tmp_path: Path) -> None:
+    """CUDA stays on the GPU that a process began with, whatever Ray gives it afterwards."""
+    run = subprocess.run(
+        [sys.executable, "-c", GPUS],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    had: dict[str, set[str]] = {}
+    for line in run.stdout.splitlines():
+        process, gpu = line.split()
+        had.setdefault(process, set()).add(gpu)
+    assert set().union(*had.values()) == {"0", "1"}
+    assert all(len(gpus) == 1 for gpus in had.values())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -239,8 +239,13 @@ def test_a_network_of_which_processes_die_fails_in_the_end(few_digits: ResidentD
     assert counts.interrupted == requeue.MAX_DEATHS - 1
 
 
-def test_a_network_that_gets_further_is_trained_however_often_its_process_dies(few_digits: ResidentData) -> None:
-    job = small_job(trials=1, epochs=2)
+@pytest.mark.parametrize("directions", [("maximize",), ("maximize", "minimize")])
+def test_a_network_that_gets_further_is_trained_however_often_its_process_dies(
+    few_digits: ResidentData, directions: tuple[Literal["maximize", "minimize"], ...]
+) -> None:
+    study = optuna.create_study(directions=directions, pruner=optuna.pruners.NopPruner())
+    study.enqueue_trial(random_points(1)[0])
+    job = small_job(trials=1, epochs=2, study=study)
     for _ in range(requeue.MAX_DEATHS + 1):
         _dies(replace(job, peers=OnlyProcess()), few_digits, "epoch")
     assert run_here(replace(job, peers=OnlyProcess()), few_digits, Log(), never)

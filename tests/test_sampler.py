@@ -10,7 +10,6 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
-    CmaEsSampler,
     GridSampler,
     NSGAIISampler,
     RandomSampler,
@@ -23,6 +22,7 @@ from optuna.testing.pytest_samplers import (
 )
 
 from drill_models.count import count
+from search.cma_sampler import CmaSampler
 from search.names import SamplerName
 from search.sampler import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
@@ -81,8 +81,21 @@ class TestOverCmaEs(BasicSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Factory:
         return lambda: BudgetSampler(
-            CmaEsSampler(n_startup_trials=0, seed=0, warn_independent_sampling=False), Triangle()
+            CmaSampler(n_startup_trials=0, seed=0, warn_independent_sampling=False), Triangle()
         )
+
+
+def test_cma_es_goes_on_with_what_it_kept() -> None:
+    study = optuna.create_study()
+
+    def sampler() -> CmaSampler:
+        return CmaSampler(n_startup_trials=0, seed=0, warn_independent_sampling=False)
+
+    study.sampler = sampler()
+    study.optimize(lambda trial: sum(trial.suggest_float(name, -1, 1) ** 2 for name in "abc"), n_trials=40)
+    state = sampler()._restore_optimizer(study.get_trials())
+    assert state is not None
+    assert state.generation > 0
 
 
 @pytest.mark.parametrize("budget", [1_000, 3_000, 10_000, 50_000])

@@ -2,11 +2,15 @@
 
 import json
 import os
+import pickle
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
@@ -20,7 +24,7 @@ from search.plain import lock_name, without_passwords
 from search.reading import open_to_read, serve_dashboard
 from search.screen import Screen
 from search.storage import open_storage, reach, sole_owner
-from search.storage_url import parse, shown
+from search.storage_url import connect_args, parse, shown
 from tests.command_line import Run
 
 SMALL = ("--epochs", "1", "--budget", "1000", "--baselines", "none", "--no-starts", "--finalists", "0")
@@ -172,9 +176,11 @@ def test_an_address_that_is_no_text(run: Run, storage: str) -> None:
         'study: "a\\0b"',
         "out: linked/victim.txt",
         "address: 127.0.0.1:1",
+        "storage: mysql+pymysql://u@127.0.0.1:1/x?local_infile=1",
+        "studies: {to: 'postgresql+psycopg://u@127.0.0.1:1/x?service=prod'}",
     ],
 )
-def test_a_file_of_options_names_no_file_elsewhere_nor_a_cluster(
+def test_a_file_of_options_names_no_file_elsewhere_nor_a_server(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     inside = tmp_path / "inside"
@@ -189,6 +195,34 @@ def test_a_file_of_options_names_no_file_elsewhere_nor_a_cluster(
     assert victim.read_text() == "precious"
     assert {path.name for path in tmp_path.iterdir()} == {"inside", "victim.txt"}
     assert {path.name for path in inside.iterdir()} == {"linked", "e.yaml"}
+
+
+@pytest.mark.parametrize("url", ["mysql+pymysql://u@h/x?local_infile=1", "mysql+mysqldb://u@h/x?local_infile=1"])
+def test_a_server_is_given_no_file(url: str) -> None:
+    assert connect_args(parse(url))["local_infile"] == 0  # SQLAlchemy lets it win over what the address says
+
+
+class Runs:
+    """Makes a folder as it is read from a pickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize(
+    "kept", [pickle.dumps(Runs()), pickle.dumps(numpy.zeros(2)), b"x"], ids=["runs", "array", "none"]
+)
+def test_a_study_runs_nothing(run: Run, kept: bytes) -> None:
+    assert run("--sampler", "cmaes", *ONE)[0] == 0
+    with closing(sqlite3.connect("studies/drill-search.db")) as database, database:
+        insert = (
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) SELECT trial_id, ?, ? FROM trials"
+        )
+        database.execute(insert, ("cma:optimizer:0", json.dumps(kept.hex())))
+    code, _, error = run("--sampler", "cmaes", *ONE, "--trials", "2")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "trial 0 keeps no state of CMA-ES" in error
+    assert not Path("ran").exists()
 
 
 def test_a_study_reaches_no_file_elsewhere(run: Run, tmp_path: Path) -> None:

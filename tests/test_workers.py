@@ -30,7 +30,7 @@ from search.runner import run_trials
 from search.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
 from search.worker import Worker
 from search.worker_process import Order, Place, Said, Stop, serve
-from search.workers import InProcess
+from search.workers import InProcess, open_executor
 from tests.jobs import Log, record, small_job
 from tests.spaces_for_tests import SPACE
 
@@ -290,6 +290,18 @@ def _until(pool: ProcessPool, done: Callable[[list[Event]], bool]) -> list[Event
 
 def _bits(records: list[EpochRecord]) -> list[dict[str, float]]:
     return [record.model_dump(exclude={"seconds"}) for record in records]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available() or torch.version.cuda is None, reason="there would be a GPU")
+def test_a_gpu_that_takes_no_images_is_no_networks_fault(few_digits: ResidentData, small_recipe: Recipe) -> None:
+    with open_executor(few_digits, Backend(device="cuda", engine="torch"), 1, lambda: False) as one:
+        one.submit(Task(key=3, recipe=small_recipe, seed=0))
+        assert isinstance(one, ProcessPool)  # a process that failed on a GPU can be replaced
+        (ended,) = _until(one, bool)
+    assert isinstance(ended, Ended)
+    assert (ended.key, ended.outcome) == (3, "refused")
+    assert str(ended.reason).startswith("GPU 0 takes no images: ")
 
 
 @pytest.mark.slow

@@ -128,11 +128,22 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
             raise DrillError(f"{where}: {key}: {in_digits(getattr(error, 'message', str(error)))}") from error
         for each in value if isinstance(value, list) else [value]:
             check_plain(f"{where}: {key}", str(each))
+        if parameter.name in STORAGES and not _is_a_file(str(value)):
+            raise DrillError(
+                f"{where}: {key}: a database server is named on the command line alone, because one may ask for "
+                "passwords and files of this machine"
+            )
         for path in _written(parameter.name, value):
             if not path.resolve().is_relative_to(Path.cwd().resolve()):
                 raise DrillError(f"{where}: {key} leads out of the current folder; name it on the command line")
         found[parameter.name] = value
     return found
+
+
+def _is_a_file(storage: str) -> bool:
+    from search.storage_url import parse
+
+    return parse(storage).get_backend_name() == "sqlite"
 
 
 def _written(name: str, value: Any) -> list[Path]:
