@@ -30,8 +30,12 @@ DRIVERS = (
 """What a URL may begin with, the package that it needs, and how it then begins."""
 
 
+_DAMAGE = ("malformed", "not a database", "Could not decode to UTF-8")
+"""What SQLite says of a file that is not as it wrote it."""
+
+
 def reach(url: URL) -> bool:
-    """Checks that a storage answers, or that its file could be made; makes nothing.
+    """Checks that a storage answers, or that its file is whole or could be made; makes nothing.
 
     Returns:
         Whether there is a database.
@@ -50,7 +54,10 @@ def reach(url: URL) -> bool:
     with storage_errors(url), _missing_driver(url), _connecting(url):
         engine = create_engine(url, connect_args=connect_args(url))
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1" if file is None else "PRAGMA schema_version"))
+            if file is None:
+                connection.execute(text("SELECT 1"))
+            elif (found := connection.execute(text("PRAGMA quick_check(1)")).scalar()) != "ok":
+                raise StudyError(_damaged(url, str(found)))
         engine.dispose()
     return True
 
@@ -121,7 +128,7 @@ def storage_errors(url: URL) -> Iterator[None]:
             raise
         raise StudyError(f"the study is no longer in {shown(url)}: somebody deleted it") from error
     except json.JSONDecodeError as error:
-        raise StudyError(f"the storage {shown(url)} is damaged: a value in it is no JSON ({error})") from error
+        raise StudyError(_damaged(url, f"a value in it is no JSON ({error})")) from error
     except RuntimeError as error:
         # Optuna, of a database made by another version of it.
         if "alembic" not in str(error) and "schema" not in str(error):
@@ -146,8 +153,15 @@ def _failed(url: URL, reason: str) -> str:
     """A sentence without a password."""
     for secret in secrets(url):
         reason = reason.replace(secret, "***")
-    first = (reason.strip().splitlines() or [""])[0]
+    first = (reason.strip().splitlines() or [""])[0][:200]
+    if sqlite_file(url) is not None and any(word in first for word in _DAMAGE):
+        return _damaged(url, first)
     return f"the storage {shown(url)} failed: {first}"
+
+
+def _damaged(url: URL, reason: str) -> str:
+    # SQLite's own words for it may go over several lines.
+    return f"the storage {shown(url)} is damaged: {' '.join(reason.split())[:200]}; go on with a copy of it"
 
 
 @contextmanager

@@ -79,13 +79,17 @@ def secrets(url: URL) -> list[str]:
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite database, or None for another database and for one in memory.
+    """The file of a SQLite database, or None for another database.
 
     Raises:
-        StudyError: It is written in a form that is not supported.
+        StudyError: It is written in a form that is not supported, or is none.
     """
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    if url.get_backend_name() != "sqlite":
         return None
+    if url.host:
+        raise StudyError("--storage: a SQLite file comes after three slashes; write sqlite:///FOLDER/FILE.db")
+    if url.database in (None, "", ":memory:"):
+        raise StudyError("--storage: a study in memory ends with its process; write sqlite:///FOLDER/FILE.db")
     if str(url.database).startswith("file:"):
         raise StudyError("--storage: SQLite's file: form is not supported; write sqlite:///FOLDER/FILE.db")
     return Path(str(url.database))

@@ -20,6 +20,7 @@ from search.config import DEFAULT_EPOCHS, SearchConfig
 from search.names import ObjectiveName
 from search.patience import Patience
 from search.storage import open_storage, storage_errors
+from search.storage_url import shown
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
 from spaces.skeletons import Skeleton
@@ -188,7 +189,7 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
     names = optuna.get_all_study_names(storage)
     if name not in names:
         known = ", ".join(names) or "none"
-        raise StudyError(f"there is no study {name!r} in this storage; studies are: {known}")
+        raise StudyError(f"there is no study {name!r} in {shown(storage.engine.url)}; studies are: {known}")
     study = optuna.load_study(study_name=name, storage=storage)
     if SETTINGS not in study.user_attrs:
         raise StudyError(f"study {name} was not made by drill-search")

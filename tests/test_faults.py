@@ -248,8 +248,11 @@ def test_a_damaged_study_is_said_and_left_alone(searched: Path, damage: str) -> 
     ended = ran(searched, *SHORT, *PLAIN, "--trials", "4", "--workers", "1")
     assert ended.returncode == 2, ended.stdout
     assert "Traceback" not in ended.stderr
-    assert "drill-search.db failed" in ended.stderr
+    assert "drill-search.db is damaged: " in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+    looked = ran(searched, "doctor", "--offline")
+    assert looked.returncode == 1
+    assert "drill-search.db is damaged: " in looked.stdout
     assert file.read_bytes() == content
 
 

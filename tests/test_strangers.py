@@ -158,10 +158,21 @@ def test_a_study_whose_name_is_no_files_is_not_begun(run: Run, name: str) -> Non
     assert not list(Path().iterdir())
 
 
-@pytest.mark.parametrize("storage", ["sqlite:///a\0b.db", "sqlite:///x\udcff.db"])
-def test_an_address_that_is_no_text(run: Run, storage: str) -> None:
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("sqlite:///a\0b.db", "--storage"),
+        ("sqlite:///x\udcff.db", "--storage"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite://studies/x.db", "three slashes"),
+    ],
+)
+def test_an_address_that_is_no_file(run: Run, storage: str, said: str) -> None:
     code, _, error = run("--storage", storage, *ONE)
     assert (code, error.count("\n")) == (2, 1)
+    assert said in error
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(

@@ -44,15 +44,17 @@ def listed(
 def _show(context: typer.Context, storage: str | None, name: str | None) -> None:
     from search.reading import which_storage
     from search.sittings import option_of, shown_command
+    from search.storage_url import shown
     from search.studies import all_studies
     from search.trial_tables import study_table
 
     screen = screen_of(context)
-    found = all_studies(which_storage(storage), name)
+    url = which_storage(storage)
+    found = all_studies(url, name)
     if found:
         screen.table(study_table(found))
     else:
-        screen.result("there are no studies in this storage")
+        screen.result(f"there are no studies in {shown(url)}")
     for sitting in found[0].sittings if name is not None else ():
         screen.result(f"{sitting['began']}  {shown_command(sitting)}")
         asked = dict(sitting["asked"])
