@@ -23,7 +23,7 @@ from search.names import (
     TRACKER_NAMES,
     TrackerName,
 )
-from search.plain import check_study_name
+from search.text import check_study_name
 from spaces.budget import Budget
 from spaces.skeletons import check_budget, load_skeletons
 

@@ -10,11 +10,11 @@ from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
 from drill_models.result import EpochRecord
 from drill_models.train import train
-from search import attrs
-from search.runner import Job, Watcher, run_trials
-from search.sampler import BudgetSampler, base_sampler
-from search.tasks import Began, Ended, Epoch, Event, Task, Trainer
-from search.workers import InProcess
+from search.engine.trial_loop import Job, Watcher, run_trials
+from search.executors.base import InProcess
+from search.executors.tasks import Began, Ended, Epoch, Event, Task, Trainer
+from search.sampling.budget import BudgetSampler, base_sampler
+from search.study import attributes as attrs
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from tests.spaces_for_tests import SPACE, random_points

@@ -8,7 +8,7 @@ import pytest
 
 from drill_models.datasets import dataset_facts
 from drill_models.step_io import load_step
-from search.plain import is_typed
+from search.text import is_typed
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent

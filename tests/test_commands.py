@@ -14,13 +14,13 @@ import pytest
 from drill_models.datasets import dataset_facts
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource
-from search.doctor import LIBRARIES, Finding, examine
-from search.last_used import remember
-from search.reading import open_to_read
-from search.screen import Screen
-from search.sittings import sittings
-from search.storage_url import parse
-from search.studies import all_studies
+from search.commands.doctor import LIBRARIES, Finding, examine
+from search.console.console import Screen
+from search.storage.url import parse
+from search.study.last_used import remember
+from search.study.manage import all_studies
+from search.study.open import open_to_read
+from search.study.session_log import sittings
 from tests.command_line import Run
 
 ROOT = Path(__file__).parent.parent
@@ -328,7 +328,7 @@ def test_a_data_folder_that_needs_nothing_need_not_be_writable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _write_mnist(tmp_path / "shared")
-    monkeypatch.setattr("search.doctor._writable", lambda path: "shared" not in str(path))
+    monkeypatch.setattr("search.commands.doctor._writable", lambda path: "shared" not in str(path))
     found = _findings(tmp_path / "shared", offline=False)
     assert "data folder" not in found
     assert found["data"].state == "ok"
@@ -412,7 +412,7 @@ def test_doctor_names_a_library_that_is_missing(tmp_path: Path, name: str) -> No
     """In a process where it cannot be imported."""
     script = (
         f"import sys\nsys.modules[{LIBRARIES[name].split('.')[0]!r}] = None\nfrom pathlib import Path\n"
-        "from drill_models.resolve import DataSource\nfrom search.doctor import examine\n"
+        "from drill_models.resolve import DataSource\nfrom search.commands.doctor import examine\n"
         "for one in examine(DataSource(folder=Path('none'), offline=True), None): print(one.what, one.state)"
     )
     ended = subprocess.run(

@@ -10,9 +10,9 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from drill_models.result import Verdict
 from drill_models.step import Recipe, Step, Target
 from drill_models.step_io import load_step, save_step
-from search.confirmed import FILE, ConfirmedRuns
-from search.ranking import ranked
-from search.reading import open_to_read
+from search.evaluation.run_cache import FILE, ConfirmedRuns
+from search.study.open import open_to_read
+from search.study.ranking import ranked
 from tests.command_line import Run
 
 SMALL = ("--epochs", "1", "--budget", "2000", "--baselines", "none", "--no-starts", "--workers", "1")
@@ -158,7 +158,7 @@ def test_a_verdict_of_the_exported_file_survives_the_next_export(run: Run) -> No
 def test_what_was_written_into_the_file_meanwhile_stays(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search import confirm_job
+    from search.commands import confirm as confirm_job
 
     trained = confirm_job._confirm
 

@@ -9,16 +9,16 @@ from sqlalchemy.engine import make_url
 
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
-from search import attrs
-from search.baselines import Seeded
 from search.config import SearchConfig
-from search.display import SearchDisplay
-from search.finalists import Rerun
-from search.history import pack_curve
-from search.opened import Opened
-from search.runner import Job
-from search.screen import Screen
-from search.study import settings_of
+from search.console.console import Screen
+from search.console.progress import SearchDisplay
+from search.engine.events import Opened
+from search.engine.finalists import Rerun
+from search.engine.trial_loop import Job
+from search.engine.warm_start import Seeded
+from search.study import attributes as attrs
+from search.study.study import settings_of
+from search.study.trials import pack_curve
 from spaces.skeletons import load_skeletons
 from tests.jobs import BUDGET, record, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points

@@ -19,7 +19,7 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from search.screen import Screen
+from search.console.console import Screen
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -12,18 +12,19 @@ from drill_models.resolve import DataSource
 from drill_models.result import EpochRecord
 from drill_models.step import Step
 from drill_models.step_io import load_step
-from search import analysis, attrs
-from search.baselines import seed_baselines
 from search.config import SearchConfig, TrainingOptions
-from search.describe import OF_THE_NETWORK, chain, described
-from search.export import export_best, step_six
-from search.machines import ThisMachine
-from search.ranking import best, front, ranked
-from search.retrain import comparison, otherwise, retrain
-from search.storage import open_storage
-from search.storage_url import parse
-from search.study import open_study, settings_of
-from search.trial_tables import baseline_table, best_table
+from search.console.trial_tables import baseline_table, best_table
+from search.engine.warm_start import seed_baselines
+from search.evaluation.retrain import comparison, otherwise, retrain
+from search.executors.machines import ThisMachine
+from search.export import analysis
+from search.export.step import export_best, step_six
+from search.storage.storage import open_storage
+from search.storage.url import parse
+from search.study import attributes as attrs
+from search.study.phrasing import OF_THE_NETWORK, chain, described
+from search.study.ranking import best, front, ranked
+from search.study.study import open_study, settings_of
 from spaces.skeletons import load_skeletons
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE

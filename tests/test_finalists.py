@@ -8,9 +8,8 @@ import pytest
 from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted
-from search import attrs
 from search.config import SearchConfig
-from search.finalists import (
+from search.engine.finalists import (
     SEED_STEP,
     Rerun,
     default_finalists,
@@ -19,11 +18,12 @@ from search.finalists import (
     other_seeds,
     train_again,
 )
-from search.finals import Finals
-from search.history import accuracy_of, curve
-from search.ranking import finalists_of, front, keep_finalists, keep_rerun, ranked, reruns, standing_of
-from search.tasks import Task
-from search.workers import InProcess
+from search.engine.reevaluation import Finals
+from search.executors.base import InProcess
+from search.executors.tasks import Task
+from search.study import attributes as attrs
+from search.study.ranking import finalists_of, front, keep_finalists, keep_rerun, ranked, reruns, standing_of
+from search.study.trials import accuracy_of, curve
 from tests.jobs import BUDGET, Instant, Log, made_study, record, run_here, small_job
 from tests.spaces_for_tests import SPACE
 

@@ -8,10 +8,10 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drill_models.result import EpochRecord
-from search import attrs
-from search.forecast import Curve, Finished, best_end
-from search.history import pack_curve
-from search.pruner import MIN_COMPLETE, MIN_EPOCHS, ForecastPruner, is_hopeless
+from search.pruning.forecast import Curve, Finished, best_end
+from search.pruning.pruners import MIN_COMPLETE, MIN_EPOCHS, ForecastPruner, is_hopeless
+from search.study import attributes as attrs
+from search.study.trials import pack_curve
 
 KINDS = CategoricalDistribution(("onecycle", "step"))
 EPOCHS = 10

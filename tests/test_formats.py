@@ -48,9 +48,9 @@ from drill_models.step import (
 from drill_models.step_io import load_step
 from drill_models.train import train
 from drill_models.weights import unpacked
-from search.formats.notebook import notebook
-from search.formats.python_file import python_file
-from search.formats.trained import about, pixel_statistics
+from search.export.notebook import notebook
+from search.export.python_file import python_file
+from search.export.weights import about, pixel_statistics
 from spaces.drill import DrillSpace
 from spaces.skeletons import load_skeletons
 from tests.command_line import Run

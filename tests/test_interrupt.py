@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from search import interrupt
-from search.interrupt import stop_on_signals
+from search.commands import interrupt
+from search.commands.interrupt import stop_on_signals
 
 
 def test_the_same_ctrl_c_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

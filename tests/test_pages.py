@@ -19,18 +19,18 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
 
-from search import attrs
-from search.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
 from search.config import SearchConfig
-from search.pages import series
-from search.pages.charts import curve_chart, size_chart, spent_chart, svg
-from search.pages.figures import FIGURES, curve_figure, size_figure
-from search.pages.report import _curves_caption, _sizes_caption
-from search.pages.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
-from search.ranking import keep_finalists, keep_rerun, ranked
-from search.reading import open_to_read
-from search.sittings import folded_command, full_command, shown_command, sittings
-from search.study import SETTINGS, read_space, settings_of
+from search.report import series
+from search.report.charts import curve_chart, size_chart, spent_chart, svg
+from search.report.figures import FIGURES, curve_figure, size_figure
+from search.report.html_report import _curves_caption, _sizes_caption
+from search.report.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
+from search.storage.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
+from search.study import attributes as attrs
+from search.study.open import open_to_read
+from search.study.ranking import keep_finalists, keep_rerun, ranked
+from search.study.session_log import folded_command, full_command, shown_command, sittings
+from search.study.study import SETTINGS, read_space, settings_of
 from tests.command_line import Run
 from tests.jobs import BUDGET, made_study, record
 from tests.programs import running, wait_for_a_running_trial
@@ -317,7 +317,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SearchConfig]:
         found.append(config)
         return True
 
-    monkeypatch.setattr("search.main_job.run_main_job", keep)
+    monkeypatch.setattr("search.commands.search.run_main_job", keep)
     return found
 
 

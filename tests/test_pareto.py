@@ -12,16 +12,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.count import count
 from drill_models.step_io import load_step
-from search import attrs
 from search.config import SearchConfig
-from search.finals import Finals, trainings_left
-from search.frontier import Candidate
-from search.history import accuracy_of, figures
-from search.pruner import make_pruner
-from search.ranking import front, standing_of
-from search.reading import open_to_read
-from search.runner import run_trials
-from search.tasks import Ended, Epoch, Event, Task
+from search.engine.reevaluation import Finals, trainings_left
+from search.engine.smallest import Candidate
+from search.engine.trial_loop import run_trials
+from search.executors.tasks import Ended, Epoch, Event, Task
+from search.pruning.pruners import make_pruner
+from search.study import attributes as attrs
+from search.study.open import open_to_read
+from search.study.ranking import front, standing_of
+from search.study.trials import accuracy_of, figures
 from tests.command_line import Run
 from tests.jobs import BUDGET, Instant, Log, made_study, record, small_job
 from tests.spaces_for_tests import SPACE, random_points

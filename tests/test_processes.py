@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.step_io import load_step
 from search.cli import main  # noqa: F401  (registers the commands)
 from search.cli.app import app
-from search.history import point_of
+from search.study.trials import point_of
 from tests.programs import (
     ROOT,
     command,
@@ -308,11 +308,13 @@ def test_light_modules_import_neither_torch_nor_optuna(code: str) -> None:
 
 
 def test_early_checks_import_no_torch() -> None:
-    assert "torch" not in _imported("import search.early")
+    assert "torch" not in _imported("import search.commands.early")
 
 
 def test_space_and_sampler_import_no_torch() -> None:
-    assert "torch" not in _imported("import spaces.drill, search.sampler, search.pruner, search.study")
+    assert "torch" not in _imported(
+        "import spaces.drill, search.sampling.budget, search.pruning.pruners, search.study.study"
+    )
 
 
 def test_the_import_test_can_fail() -> None:

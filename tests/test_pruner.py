@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.names import PRUNER_NAMES, PrunerName
-from search.pruner import MIN_PEERS, WARMUP, GentlePruner, make_pruner
+from search.pruning.pruners import MIN_PEERS, WARMUP, GentlePruner, make_pruner
 
 KIND = CategoricalDistribution(("step", "onecycle"))
 

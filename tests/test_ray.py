@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search import attrs
+from search.study import attributes as attrs
 from tests.command_line import Run
 from tests.programs import environment, running, trials_of, wait_for_a_running_trial
 
@@ -43,7 +43,7 @@ GPUS = """
 import os, time
 import ray
 from search.config import ClusterOptions, TrainingOptions
-from search.ray_cluster import RayCluster
+from search.executors.ray import RayCluster
 
 def where():
     time.sleep(0.5)
@@ -132,8 +132,8 @@ from drill_models.data import ResidentData, validation_data
 from drill_models.resolve import DataSource, resolve
 from drill_models.hand_steps import choose
 from search.config import ClusterOptions, TrainingOptions
-from search.ray_cluster import connected
-from search.tasks import Ended, Epoch, Lost, Task
+from search.executors.ray import connected
+from search.executors.tasks import Ended, Epoch, Lost, Task
 
 data = validation_data(resolve("mnist-5k", DataSource(folder=None, offline=True, say=print)))
 (step,) = choose(("b-cyclic/5",))

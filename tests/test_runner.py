@@ -13,11 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord, last_three_mean
-from search import attrs, constraints, requeue, runner
-from search.history import curve, is_interrupted, point_of, tally
-from search.peers import OnlyProcess
-from search.ranking import ranked
-from search.runner import Job
+from search.engine import trial_loop as runner
+from search.engine.trial_loop import Job
+from search.study import attributes as attrs
+from search.study import constraints, requeue
+from search.study.coordination import OnlyProcess
+from search.study.ranking import ranked
+from search.study.trials import curve, is_interrupted, point_of, tally
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.spaces_for_tests import SPACE, random_points
 

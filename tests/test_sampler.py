@@ -22,9 +22,9 @@ from optuna.testing.pytest_samplers import (
 )
 
 from drill_models.count import count
-from search.cma_sampler import CmaSampler
 from search.names import SamplerName
-from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.sampling.budget import BudgetSampler, base_sampler, max_draws
+from search.sampling.cma import CmaSampler
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace, EverySize
 from tests.spaces_for_tests import SPACE, random_points

@@ -26,17 +26,19 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
-from search import attrs, peers, storage_url
-from search import server_locks as server_locks_module
 from search.config import SearchConfig
-from search.history import tally
-from search.patience import METHODS, Patience
-from search.peers import OnlyProcess, ServerPeers, open_peers
-from search.server_locks import LockLost, ServerLocks, server_locks
-from search.storage import closed_after, open_storage, sole_owner, storage_errors
-from search.storage_url import connect_args, parse
-from search.studies import delete_study
-from search.study import open_study, settings_of
+from search.storage import advisory_locks as server_locks_module
+from search.storage import url as storage_url
+from search.storage.advisory_locks import LockLost, ServerLocks, server_locks
+from search.storage.retry import METHODS, Patience
+from search.storage.storage import closed_after, open_storage, sole_owner, storage_errors
+from search.storage.url import connect_args, parse
+from search.study import attributes as attrs
+from search.study import coordination as peers
+from search.study.coordination import OnlyProcess, ServerPeers, open_peers
+from search.study.manage import delete_study
+from search.study.study import open_study, settings_of
+from search.study.trials import tally
 from spaces.skeletons import load_skeletons
 from tests.jobs import BUDGET, Log, run_here, small_job
 from tests.postgres import Postgres, open_engine

@@ -9,20 +9,20 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-import search.workers
+import search.executors.base
 from drill_models.resolve import Resolved
 from drill_models.step_io import load_step
 from search.config import SearchConfig, TrainingOptions
-from search.finalists import Rerun
-from search.frontier import Candidate
-from search.history import accuracy_of
-from search.opened import Opened
-from search.pages.publish import Publisher
-from search.ranking import finalists_of, ranked, reruns
-from search.session import search as sitting
-from search.storage import sole_owner
-from search.storage_url import DEFAULT_STORAGE, parse
-from search.tasks import Ended, Event, Task, perform
+from search.engine.events import Opened
+from search.engine.finalists import Rerun
+from search.engine.run_search import search as sitting
+from search.engine.smallest import Candidate
+from search.executors.tasks import Ended, Event, Task, perform
+from search.report.dashboard import Publisher
+from search.storage.storage import sole_owner
+from search.storage.url import DEFAULT_STORAGE, parse
+from search.study.ranking import finalists_of, ranked, reruns
+from search.study.trials import accuracy_of
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons
 from tests.command_line import Run
@@ -115,7 +115,7 @@ def test_a_failure_in_the_finals_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
             return iter([Ended(task.key, "failed", "the disk is full")])
         return perform(task, *args)
 
-    monkeypatch.setattr(search.workers, "perform", fails_once)
+    monkeypatch.setattr(search.executors.base, "perform", fails_once)
     first = Told()
     outcome = sitting(CONFIG, first, lambda: False)
     assert outcome.exported is not None

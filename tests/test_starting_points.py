@@ -6,9 +6,9 @@ import pytest
 from drill_models.count import count
 from drill_models.hand_steps import choose
 from drill_models.starting_points import all_starts
-from search import attrs
-from search.baselines import seed_baselines, seed_starts
-from search.history import point_of
+from search.engine.warm_start import seed_baselines, seed_starts
+from search.study import attributes as attrs
+from search.study.trials import point_of
 from spaces.budget import Budget
 from tests.spaces_for_tests import SPACE
 

@@ -14,16 +14,16 @@ from sqlalchemy.engine import URL
 from drill_models.datasets import DatasetName
 from drill_models.errors import StudyError
 from drill_models.result import Caveat
-from search import attrs
-from search.artifacts import STEP_FILE, Artifacts, artifact_folder
 from search.config import SearchConfig
-from search.constraints import set_constraints
-from search.export import STARTING_POINT, step_six
-from search.history import pack_curve
-from search.storage import open_storage
-from search.storage_url import parse
-from search.studies import COPYING, all_studies, copy_study, delete_study
-from search.study import load_study, open_study, settings_of
+from search.export.step import STARTING_POINT, step_six
+from search.storage.artifacts import STEP_FILE, Artifacts, artifact_folder
+from search.storage.storage import open_storage
+from search.storage.url import parse
+from search.study import attributes as attrs
+from search.study.constraints import set_constraints
+from search.study.manage import COPYING, all_studies, copy_study, delete_study
+from search.study.study import load_study, open_study, settings_of
+from search.study.trials import pack_curve
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons
 from tests.jobs import record

@@ -14,18 +14,18 @@ from sqlalchemy import event
 
 from drill_models.errors import Interrupted, StudyError
 from drill_models.hand_steps import choose
-from search import attrs
-from search.baselines import seed_baselines
+from search.commands.search import _without_password
 from search.config import SearchConfig
-from search.history import baselines, tally
-from search.last_used import last_used, remember
-from search.main_job import _without_password
+from search.engine.warm_start import seed_baselines
 from search.names import DEFAULT_BASELINES
-from search.ranking import best
-from search.reading import open_to_read
-from search.storage import open_storage, quick_writes, sole_owner
-from search.storage_url import parse, shown
-from search.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
+from search.storage.storage import open_storage, quick_writes, sole_owner
+from search.storage.url import parse, shown
+from search.study import attributes as attrs
+from search.study.last_used import last_used, remember
+from search.study.open import open_to_read
+from search.study.ranking import best
+from search.study.study import StudySettings, open_study, read_settings, read_space, settings_of, study_name
+from search.study.trials import baselines, tally
 from spaces.budget import Budget
 from spaces.skeletons import load_skeletons
 from tests.spaces_for_tests import SPACE
@@ -239,7 +239,7 @@ def test_reading_takes_the_study_that_was_used_last(tmp_path: Path, monkeypatch:
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    from search.storage import storage_errors
+    from search.storage.storage import storage_errors
 
     url = parse(f"sqlite:///{tmp_path}/x.db")
     study = _open(tmp_path, settings_of(_config(), "mnist"))

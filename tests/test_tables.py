@@ -9,8 +9,8 @@ from rich.console import Console
 
 from drill_models.count import count
 from drill_models.step_io import load_step
-from search.tables import layer_rows, layer_table, new_table
-from search.verdict_tables import verdict_table
+from search.console.tables import layer_rows, layer_table, new_table
+from search.console.verdict_tables import verdict_table
 
 BEST = Path(__file__).parent.parent / "studies" / "best"
 

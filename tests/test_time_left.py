@@ -3,9 +3,9 @@
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import attrs
-from search.history import pack_curve
-from search.time_left import TimeLeft
+from search.console.eta import TimeLeft
+from search.study import attributes as attrs
+from search.study.trials import pack_curve
 from tests.jobs import record
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trackers import MLflow, TensorBoard
+from search.report.trackers import MLflow, TensorBoard
 from tests.command_line import Run
 
 SMALL = (

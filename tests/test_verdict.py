@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from drill_models.result import EpochRecord, Verdict
-from search.confirmed import ConfirmedRun, RunKey
-from search.verdict import compare, make_verdict
-from search.verdict_tables import Spread, claim, pooled
+from search.console.verdict_tables import Spread, claim, pooled
+from search.evaluation.run_cache import ConfirmedRun, RunKey
+from search.evaluation.statistics import compare, make_verdict
 
 KEY = RunKey(recipe="0" * 64, device="cpu", engine="native", precision="fp32", torch="2", version="0")
 

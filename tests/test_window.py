@@ -7,7 +7,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.window import WindowSampler
+from search.sampling.windowed import WindowSampler
 
 X: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 

@@ -23,14 +23,15 @@ from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
 from drill_models.step import Augment, Recipe
 from drill_models.train import Diverged, train
-from search import attrs, worker
-from search.history import curve, tally
-from search.pool import ProcessPool
-from search.runner import run_trials
-from search.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
-from search.worker import Worker
-from search.worker_process import Order, Place, Said, Stop, serve
-from search.workers import InProcess, open_executor
+from search.engine.trial_loop import run_trials
+from search.executors import worker_handle as worker
+from search.executors.base import InProcess, open_executor
+from search.executors.process_pool import ProcessPool
+from search.executors.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
+from search.executors.worker_handle import Worker
+from search.executors.worker_main import Order, Place, Said, Stop, serve
+from search.study import attributes as attrs
+from search.study.trials import curve, tally
 from tests.jobs import Log, record, small_job
 from tests.spaces_for_tests import SPACE
 
@@ -200,7 +201,7 @@ def test_points_of_running_trials_are_not_proposed_again() -> None:
         ) -> dict[str, optuna.distributions.BaseDistribution]:
             return dict(SPACE.distributions)
 
-    from search.sampler import BudgetSampler
+    from search.sampling.budget import BudgetSampler
     from spaces.budgeted import BudgetedSpace
     from tests.jobs import BUDGET
 

@@ -20,9 +20,9 @@ MODULES = (
     "spaces.budget",
     "spaces.space",
     "spaces.drill",
-    "search.sampler",
-    "search.pruner",
-    "search.verdict",
+    "search.sampling.budget",
+    "search.pruning.pruners",
+    "search.evaluation.statistics",
 )
 """What other programs may use."""
 LEFT_OUT = ("help", "install_completion", "show_completion")

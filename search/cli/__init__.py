@@ -9,12 +9,12 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from search.cli import doctor, results, search, steps, studies, verdicts
+from search.cli import doctor, evaluation, results, search, steps, studies
 from search.cli.app import INTERRUPTED, USAGE, app
-from search.plain import PROGRAM, in_digits, typed
-from search.screen import Screen
+from search.console.console import Screen
+from search.text import PROGRAM, in_digits, typed
 
-__all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
+__all__ = ["doctor", "evaluation", "main", "results", "search", "steps", "studies"]
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from drill_models.errors import DrillError
-from search.cli.complete import among, studies
+from search.cli.completion import among, studies
 from search.cli.config_file import read_config
+from search.console.console import Screen
 from search.names import DEVICE_OPTIONS, PLACE_OPTIONS, PRECISION_OPTIONS
-from search.plain import is_url
-from search.screen import Screen
+from search.text import is_url
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes: a user's mistake; interrupted with the work kept. Done is 0."""

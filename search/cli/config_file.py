@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from search.plain import check_plain, in_digits
+from search.text import check_plain, in_digits
 
 PROJECT = Path("pyproject.toml")
 TABLE = "tool.drill-search"
@@ -141,7 +141,7 @@ def _named(content: Mapping[str, Any], command: Any, where: str, context: typer.
 
 
 def _is_a_file(storage: str) -> bool:
-    from search.storage_url import parse
+    from search.storage.url import parse
 
     return parse(storage).get_backend_name() == "sqlite"
 
@@ -154,7 +154,7 @@ def _written(name: str, value: Any) -> list[Path]:
     if name in FILES:
         return [Path(str(value))]
     if name in STORAGES:
-        from search.storage_url import parse, sqlite_file
+        from search.storage.url import parse, sqlite_file
 
         file = sqlite_file(parse(str(value)))
         return [] if file is None else [file]

@@ -27,8 +27,8 @@ def doctor(
     And how to mend it. Exit code 1: something is in the way of a search.
     """
     from drill_models.resolve import DataSource
-    from search.doctor import examine
-    from search.tables import finding_lines
+    from search.commands.doctor import examine
+    from search.console.tables import finding_lines
 
     screen, source = screen_of(context), DataSource(folder=data, offline=offline)
     storage = storage or context.find_root().params["storage"]  # what a search would use

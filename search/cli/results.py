@@ -23,7 +23,7 @@ from search.cli.app import (
     finish,
     screen_of,
 )
-from search.cli.complete import among
+from search.cli.completion import among
 from search.names import FORMAT_NAMES
 
 
@@ -66,7 +66,7 @@ def export(
     notebook train it without drill-search; onnx, weights (safetensors) and torch (an exported program) hold the
     trained network. Weights that a search did not keep are trained again.
     """
-    from search.formats.endings import format_of
+    from search.export.formats import format_of
     from search.options import one_of, training_options
 
     chosen = format_of(None if form is None else one_of("--format", form, FORMAT_NAMES), out)
@@ -75,7 +75,7 @@ def export(
     if file is not None and (front or at_most or storage is not None or study is not None):
         raise DrillError("export takes a step file, or trials of a study, not both")
     training = call(training_options, context, workers=None)
-    from search.export_job import ExportJob, export_file, export_trials
+    from search.commands.export import ExportJob, export_file, export_trials
 
     job = ExportJob(form=chosen, training=training, to=out, screen=screen_of(context))
     if file is not None:
@@ -102,8 +102,8 @@ def report(
     again after `confirm`.
     """
     from drill_models.resolve import DataSource
-    from search.pages.report import write_report
-    from search.reading import open_to_read, which_storage
+    from search.report.html_report import write_report
+    from search.study.open import open_to_read, which_storage
 
     with open_to_read(storage, study) as opened:
         path = write_report(opened, which_storage(storage), DataSource(folder=data, offline=True), out)
@@ -121,7 +121,7 @@ def dashboard(
     log: Log = None,
 ) -> None:
     """Open optuna-dashboard on the studies."""
-    from search.reading import serve_dashboard
+    from search.study.open import serve_dashboard
 
     screen = screen_of(context)
     serve_dashboard(storage, study, host, port, say=screen.notice, warn=screen.warning)

@@ -30,9 +30,9 @@ from search.cli.app import (
     no_url,
     screen_of,
 )
-from search.cli.complete import among, hand_steps_or_none, studies
+from search.cli.completion import among, hand_steps_or_none, studies
+from search.console.console import Screen
 from search.names import DEFAULT_BASELINES, OBJECTIVE_NAMES, PRUNER_NAMES, SAMPLER_NAMES, TRACKER_NAMES
-from search.screen import Screen
 
 if TYPE_CHECKING:
     from search.config import SearchConfig
@@ -224,9 +224,9 @@ def frontier(
 
 
 def _run(config: "SearchConfig", screen: Screen) -> None:
-    from search.early import check_early
+    from search.commands.early import check_early
 
     check_early(config)
-    from search.main_job import run_main_job
+    from search.commands.search import run_main_job
 
     finish(run_main_job(config, screen, sys.argv))

@@ -38,7 +38,7 @@ def show(
 
     from drill_models.count import count
     from drill_models.step_io import as_document, load_step
-    from search.tables import layer_table, step_lines, totals_line
+    from search.console.tables import layer_table, step_lines, totals_line
 
     screen = screen_of(context)
     steps = [load_step(file) for file in files]
@@ -93,7 +93,7 @@ def train(
     if out is not None:
         check_writable(out)
     training = call(training_options, context)
-    from search.train_job import run_train_job
+    from search.commands.train import run_train_job
 
     finish(
         run_train_job(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from drill_models.errors import DrillError
-from search.cli import complete
+from search.cli import completion as complete
 from search.cli.app import Json, Log, Quiet, Storage, app, screen_of
 
 studies = typer.Typer(help="List, delete and copy studies.", invoke_without_command=True, rich_markup_mode=None)
@@ -42,11 +42,11 @@ def listed(
 
 
 def _show(context: typer.Context, storage: str | None, name: str | None) -> None:
-    from search.reading import which_storage
-    from search.sittings import option_of, shown_command
-    from search.storage_url import shown
-    from search.studies import all_studies
-    from search.trial_tables import study_table
+    from search.console.trial_tables import study_table
+    from search.storage.url import shown
+    from search.study.manage import all_studies
+    from search.study.open import which_storage
+    from search.study.session_log import option_of, shown_command
 
     screen = screen_of(context)
     url = which_storage(storage)
@@ -99,9 +99,9 @@ def delete(
     log: Log = None,
 ) -> None:
     """Delete a study, its trials and their files. Exported step files stay."""
-    from search.reading import which_storage
-    from search.storage_url import shown
-    from search.studies import all_studies, delete_study
+    from search.storage.url import shown
+    from search.study.manage import all_studies, delete_study
+    from search.study.open import which_storage
 
     url = which_storage(storage)
     (found,) = all_studies(url, study)
@@ -142,9 +142,9 @@ def copy(
 
     Under another name, or into another storage.
     """
-    from search.reading import which_storage
-    from search.storage_url import parse, shown
-    from search.studies import copy_study
+    from search.storage.url import parse, shown
+    from search.study.manage import copy_study
+    from search.study.open import which_storage
 
     url = which_storage(storage)
     target = url if to is None else parse(to)

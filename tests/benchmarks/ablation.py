@@ -30,9 +30,9 @@ from drill_models.step import (
     Recipe,
 )
 from drill_models.step_io import load_step
-from search.several import train_all
-from search.tasks import Task
-from search.workers import open_executor
+from search.executors.base import open_executor
+from search.executors.run_tasks import train_all
+from search.executors.tasks import Task
 
 Change = Callable[[Recipe], Recipe]
 

@@ -20,10 +20,10 @@ from optuna.trial import FrozenTrial
 
 from drill_models.step import Step
 from drill_models.step_io import load_step
-from search import attrs
-from search.ranking import front, ranked, standings
-from search.reading import open_to_read
-from search.study import read_settings
+from search.study import attributes as attrs
+from search.study.open import open_to_read
+from search.study.ranking import front, ranked, standings
+from search.study.study import read_settings
 
 ACCURACIES = (0.9, 0.95, 0.98, 0.99, 0.992, 0.994, 0.995, 0.996, 0.997)
 WORST = 0.95

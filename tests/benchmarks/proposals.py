@@ -15,7 +15,7 @@ import time
 import optuna
 
 from drill_models.count import count
-from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace

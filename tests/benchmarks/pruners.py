@@ -32,10 +32,10 @@ from optuna.trial import TrialState
 
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord
-from search import attrs
-from search.history import pack_curve
 from search.names import PRUNER_NAMES
-from search.pruner import ForecastPruner, is_hopeless, make_pruner
+from search.pruning.pruners import ForecastPruner, is_hopeless, make_pruner
+from search.study import attributes as attrs
+from search.study.trials import pack_curve
 
 SHARE = 0.8
 """Of the curves that a replay draws."""

@@ -22,11 +22,11 @@ from bench import one_sentence
 from scipy.stats import spearmanr
 
 from drill_models.errors import DrillError
-from search.confirmed import FILE, ConfirmedRuns
-from search.export import step_six
-from search.history import figures
-from search.ranking import ranked, standings
-from search.reading import open_to_read
+from search.evaluation.run_cache import FILE, ConfirmedRuns
+from search.export.step import step_six
+from search.study.open import open_to_read
+from search.study.ranking import ranked, standings
+from search.study.trials import figures
 
 Figures = tuple[Sequence[float], Sequence[float]]
 """Validation accuracy and loss after each epoch."""

@@ -22,10 +22,10 @@ from bench import one_sentence, versions, write_lines
 
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
-from search import attrs
-from search.history import complete_trials, figures
-from search.reading import open_to_read
-from search.study import read_settings, read_space
+from search.study import attributes as attrs
+from search.study.open import open_to_read
+from search.study.study import read_settings, read_space
+from search.study.trials import complete_trials, figures
 from spaces.skeletons import load_skeletons
 
 

@@ -19,9 +19,9 @@ from drill_models.count import count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from drill_models.step_io import load_step
-from search.describe import chain
-from search.tables import percent
-from search.verdict_tables import claim, pooled
+from search.console.tables import percent
+from search.console.verdict_tables import claim, pooled
+from search.study.phrasing import chain
 
 STUDIES = Path(__file__).parent.parent.parent / "studies"
 

@@ -44,9 +44,9 @@ from drill_models.count import count
 from drill_models.device import usable_cores
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
-from search.forecast import log_error
 from search.names import SamplerName
-from search.sampler import BudgetSampler, base_sampler, max_draws
+from search.pruning.forecast import log_error
+from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace

@@ -1,6 +1,6 @@
 """What a search takes beside training: sampler, pruner, storage and display, by the size of the study.
 
-The search itself runs (`search.session.search`, with the panel of a terminal, SQLite or --storage, TPE held to
+The search itself runs (`search.engine.run_search`, with the panel of a terminal, SQLite or --storage, TPE held to
 the budget, the forecast pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
 Studies are filled with random points that fit the budget and curves of that kind, half of them pruned, up to
 each size. Then one trial is asked for that is not counted (its sampler reads all others, as when a search
@@ -50,20 +50,20 @@ from drill_models.data import ResidentData
 from drill_models.device import usable_cores
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
-from search import attrs
 from search.config import DEFAULT_EPOCHS, SearchConfig, TrainingOptions
-from search.constraints import with_constraints
-from search.display import SearchDisplay
-from search.history import pack_curve, tally, value_of
-from search.opened import Opened
-from search.pages.publish import Publisher, publish
-from search.pruner import is_hopeless
-from search.sampler import BudgetSampler, base_sampler
-from search.screen import Screen
-from search.session import search
-from search.storage import open_storage
-from search.storage_url import parse
-from search.workers import InProcess
+from search.console.console import Screen
+from search.console.progress import SearchDisplay
+from search.engine.events import Opened
+from search.engine.run_search import search
+from search.executors.base import InProcess
+from search.pruning.pruners import is_hopeless
+from search.report.dashboard import Publisher, publish
+from search.sampling.budget import BudgetSampler, base_sampler
+from search.storage.storage import open_storage
+from search.storage.url import parse
+from search.study import attributes as attrs
+from search.study.constraints import with_constraints
+from search.study.trials import pack_curve, tally, value_of
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from spaces.drill import DrillSpace
@@ -123,9 +123,9 @@ class Clock:
         ):
             patched = mock.patch.object(owner, method, self.timed(part, getattr(owner, method)))
             self._patches.enter_context(patched)
-        asking = mock.patch("search.runner.is_hopeless", self.timed("prune", is_hopeless))
+        asking = mock.patch("search.engine.trial_loop.is_hopeless", self.timed("prune", is_hopeless))
         self._patches.enter_context(asking)
-        self._patches.enter_context(mock.patch("search.machines.open_executor", self.executor))
+        self._patches.enter_context(mock.patch("search.executors.machines.open_executor", self.executor))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -135,7 +135,7 @@ class Clock:
     def executor(
         self, data: ResidentData, backend: Backend, workers: int, should_stop: Callable[[], bool]
     ) -> Iterator[InProcess]:
-        """Stands for `search.workers.open_executor`: one trial at a time, in this process."""
+        """Stands for `search.executors.base.open_executor`: one trial at a time, in this process."""
         yield InProcess(data, backend, should_stop, trainer=self.train)
 
     def train(self, recipe: Recipe, data: object, *, seed: int, **others: object) -> Iterator[EpochRecord]:

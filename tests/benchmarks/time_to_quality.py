@@ -52,9 +52,9 @@ from drill_models.data import validation_data
 from drill_models.errors import DrillError
 from drill_models.resolve import Resolved
 from drill_models.result import last_three_mean
-from search.history import tally
-from search.storage import open_storage
-from search.storage_url import parse
+from search.storage.storage import open_storage
+from search.storage.url import parse
+from search.study.trials import tally
 from spaces.drill import DrillSpace
 from spaces.skeletons import load_skeletons
 

@@ -1,0 +1,1 @@
+"""What each command does and says. The options come from `cli`."""

@@ -1,0 +1,1 @@
+"""The search itself: one session, its trials, and what is trained again after them."""

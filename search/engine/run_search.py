@@ -1,0 +1,291 @@
+"""One sitting of a search, from its settings to the exported step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL
+
+from drill_models.data import validation_data
+from drill_models.errors import DrillError, Interrupted
+from drill_models.hand_steps import choose
+from drill_models.resolve import DataSource, resolve
+from drill_models.result import EpochRecord
+from drill_models.starting_points import all_starts
+from search.config import SearchConfig
+from search.engine.events import Display, Opened
+from search.engine.reevaluation import Finals, runs_at_once
+from search.engine.trial_loop import Job, run_trials
+from search.engine.warm_start import seed_baselines, seed_starts
+from search.executors.machines import Machines, open_machines
+from search.export.step import export_best, export_smallest
+from search.pruning.pruners import make_pruner
+from search.report.dashboard import Publisher
+from search.report.trackers import Trackers
+from search.sampling.budget import BudgetSampler, base_sampler, max_draws
+from search.storage.advisory_locks import LockLost
+from search.storage.batched import TogetherStorage
+from search.storage.retry import Patience
+from search.storage.storage import open_storage, quick_writes, storage_errors
+from search.storage.url import DEFAULT_STORAGE, parse
+from search.study.coordination import Peers, open_peers
+from search.study.last_used import remember
+from search.study.ranking import ranked
+from search.study.session_log import keep_sitting, sittings
+from search.study.study import StudySettings, open_study, read_space, settings_of, study_name
+from search.study.trials import tally
+from spaces.budget import Budget
+from spaces.budgeted import BudgetedSpace, EverySize
+from spaces.skeletons import check_budget
+
+START_SIZES = (1, 3, 9)
+"""Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
+what is proposed for sizes from a ninth of it on."""
+
+SITTING_STEP = 1_000_003
+"""Between the seeds of two sittings' samplers: more than a study has trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a sitting ended.
+
+    Attributes:
+        finished: False where it was interrupted.
+        opened: The study.
+        exported: The step file that was written: of the best trial, or of the smallest that holds the target.
+        trials: Networks that were to be trained in total.
+        found: The trial that was looked for: the best, or the smallest that holds the target; None where there is
+            none.
+        smallest: Whether the smallest was.
+        looked: Whether all trials were there, so that the best, or the smallest, could be trained again.
+    """
+
+    finished: bool
+    opened: Opened
+    exported: Path | None
+    trials: int
+    found: FrozenTrial | None
+    smallest: bool
+    looked: bool
+
+
+def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
+    """Runs a search, or goes on with it.
+
+    Args:
+        config: What to do.
+        display: What is told.
+        should_stop: Asked before each batch.
+
+    Raises:
+        DrillError: Something that the user can mend, in one sentence.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with open_machines(config.training) as machines:
+        return _search(config, machines, display, should_stop)
+
+
+def _search(
+    config: SearchConfig, machines: Machines, display: Display, should_stop: Callable[[], bool]
+) -> Outcome:
+    training = config.training
+    url = parse(config.storage or DEFAULT_STORAGE)
+    resolved = resolve(
+        config.dataset, DataSource(folder=training.data, offline=training.offline, say=display.notice)
+    )
+    check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
+    display.data_found(resolved)
+    data = validation_data(resolved)
+    settings = settings_of(config, resolved.facts.name)
+    name = config.study or study_name(settings, config.own_skeletons)
+    patience = Patience(display.notice, should_stop)
+    storage = open_storage(url, create=True, patience=patience)
+    with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
+        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers))
+        remember(url, name)
+        display.opened(opened)
+        with machines.executor(data, opened.workers, should_stop) as executor:
+            publisher = Publisher(opened.study, url, display.notice, peers.unless_another)
+            trackers = Trackers(config.trackers, opened.study, display.notice)
+            watcher = _Watchers(display, publisher, trackers)
+            try:
+                finished = run_trials(
+                    _job(config, opened, publisher, peers, display, storage), executor, watcher, should_stop
+                )
+            finally:
+                trackers.close()
+            held = None
+            looked = finished and tally(opened.study).trained >= config.trials
+            if looked:
+                try:
+                    held = _finals(Finals(config, opened, executor, display, should_stop), peers)
+                except Interrupted:
+                    finished = looked = False
+        # Once: other processes may end trials from here on.
+        smallest = config.hold_seeds is not None
+        found = held if smallest else next(iter(ranked(opened.study)), None)
+        exported = None if found is None else _export(config, opened.study, found)
+        if finished:  # else a person waits for the end; `dashboard` writes what is missing
+            publisher.refresh(now=True)
+        return Outcome(
+            finished=finished,
+            opened=opened,
+            exported=exported,
+            trials=config.trials,
+            found=found,
+            smallest=smallest,
+            looked=looked,
+        )
+
+
+def _in_a_turn(peers: Peers, action: Callable[[], Opened]) -> Opened:
+    """Does something in a turn, and does it once more where the turn was lost."""
+    while True:
+        try:
+            with peers.turn():
+                opened = action()
+        except LockLost:
+            continue  # another process may have been at it; what is there is not done again
+        return opened
+
+
+def _open(
+    config: SearchConfig,
+    settings: StudySettings,
+    name: str,
+    storage: RDBStorage,
+    url: URL,
+    machines: Machines,
+    peers: Peers,
+) -> Opened:
+    """Creates or joins the study, and queues what comes first: in a turn."""
+    study = open_study(
+        storage,
+        name,
+        settings,
+        config.skeletons,
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=make_pruner(config.pruner, config.epochs),
+    )
+    space = read_space(study)
+    # A sampler that starts from the same seed again, or in two processes, would propose the same points again.
+    proposals = config.seed + len(study.get_trials(deepcopy=False)) + SITTING_STEP * len(sittings(study))
+    sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
+    study.sampler = BudgetSampler(
+        base_sampler(config.sampler, proposals % 2**32),
+        BudgetedSpace(space, config.budget),
+        max_draws=max_draws(config.sampler),
+        tighter=sizes.of if config.objective == "pareto" else None,
+    )
+    requeued = peers.requeue_dead(study)
+    seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
+    started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
+    already = tally(study).trained
+    # More than there are networks to train would only take threads from the others.
+    workers = max(1, min(machines.places, max(config.trials - already, runs_at_once(config))))
+    keep_sitting(study, config, machines.backend, workers)
+    return Opened(
+        study=study,
+        url=url,
+        settings=settings,
+        space=space,
+        seeded=seeded,
+        started=started,
+        requeued=requeued,
+        already=already,
+        backend=machines.backend,
+        where=machines.where,
+        workers=workers,
+    )
+
+
+def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
+    """Has the best trained again, by one process; the others find it done. Returns the smallest that holds.
+
+    Raises:
+        DrillError: None could be found, where the smallest is looked for.
+        Interrupted: `should_stop` said yes.
+    """
+
+    def waits() -> None:
+        stage.display.notice("another process of this search trains the best again; waiting for it")
+
+    with peers.alone("finals", stage.should_stop, waits) as came:
+        if not came:
+            raise Interrupted
+        if stage.config.hold_seeds:
+            return stage.smallest()
+        try:
+            stage.best()
+        except DrillError as error:
+            stage.display.notice(f"the best were not all trained again: {error}")
+        return None
+
+
+def _export(config: SearchConfig, study: optuna.Study, found: FrozenTrial) -> Path | None:
+    """Writes what was looked for: the best, or the smallest that holds; where every size is sought, nothing."""
+    if config.hold_seeds is not None:
+        return export_smallest(study, found, config.target, config.hold_seeds, config.out)
+    wanted = config.objective == "accuracy" or config.out is not None
+    return export_best(study, config.out, found) if wanted else None
+
+
+def _job(
+    config: SearchConfig,
+    opened: Opened,
+    publisher: Publisher,
+    peers: Peers,
+    display: Display,
+    storage: TogetherStorage,
+) -> Job:
+    return Job(
+        study=opened.study,
+        space=opened.space,
+        budget=config.budget,
+        epochs=config.epochs,
+        trials=config.trials,
+        seed=config.seed,
+        timeout=config.timeout,
+        peers=peers,
+        keep=publisher.keep,
+        together=storage.params_together,
+        say=display.notice,
+    )
+
+
+def _start_budgets(config: SearchConfig) -> list[Budget]:
+    """What starting points are made small enough for."""
+    sizes = START_SIZES if config.objective == "pareto" else (1,)
+    return [replace(config.budget, max_params=max(1, config.budget.max_params // size)) for size in sizes]
+
+
+@dataclass(frozen=True)
+class _Watchers:
+    """Tells display and trackers of everything; after each trial the dashboard is brought up to date."""
+
+    display: Display
+    publisher: Publisher
+    trackers: Trackers
+
+    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
+        self.display.started(trial, n_params, epochs)
+        self.trackers.started(trial)
+
+    def epoch(self, number: int, record: EpochRecord) -> None:
+        self.display.epoch(number, record)
+        self.trackers.epoch(number, record)
+
+    def ended(self, trial: FrozenTrial) -> None:
+        self.display.ended(trial)
+        self.trackers.ended(trial)
+        self.publisher.refresh()
+
+    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
+        self.display.lost(trial, reason)
+        if trial is not None:
+            self.trackers.ended(trial)

@@ -1,0 +1,1 @@
+"""Networks trained again with several seeds, and what the numbers say."""

@@ -1,0 +1,1 @@
+"""Samplers: what is proposed next, within the budget."""

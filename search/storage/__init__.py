@@ -1,0 +1,1 @@
+"""Storages: opened, locked, waited for, and the files beside them."""

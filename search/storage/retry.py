@@ -1,0 +1,167 @@
+"""Waiting for a database server that went away: what was to be stored or read is tried again until it is back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
+
+from drill_models.errors import Interrupted
+from search.storage.batched import TogetherStorage
+
+T = TypeVar("T")
+
+PATIENCE = 600.0
+"""Seconds for which a server may be gone: a restart, an update, a network that is mended."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""Seconds between tries; each wait is twice the last."""
+MYSQL_LATER = (1040, 1053, 1205, 1213)
+"""MySQL's own errors that pass: too many connections, a shutdown, a lock that is waited for, a deadlock."""
+LOOK = 0.1
+"""Seconds after which a person's Ctrl-C is looked for."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The database's own error within Optuna's."""
+    while isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a server went away or takes nothing now, so that the same may succeed later."""
+    cause = cause_of(error)
+    if isinstance(cause, PendingRollbackError):
+        return True  # Optuna asks once more in the session whose connection just broke
+    if not isinstance(cause, DBAPIError):
+        return False
+    code = cause.orig.args[0] if cause.orig is not None and cause.orig.args else None
+    if isinstance(code, int) and 1000 <= code < 2000:
+        return code in MYSQL_LATER
+    # Of an InternalError: the transaction had failed already, when its connection broke.
+    return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError | InternalError)
+
+
+@dataclass
+class Patience:
+    """How long a server that went away is waited for.
+
+    Attributes:
+        say: Told in a sentence when the wait begins, and when it is over.
+        should_stop: Asked while waiting.
+        seconds: For so long.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    should_stop: Callable[[], bool] = lambda: False
+    seconds: float = PATIENCE
+    _waits: bool = field(default=False, init=False)
+
+    def with_(self, action: Callable[[], T]) -> T:
+        """Does something until it succeeds, as long as it fails because the server is gone.
+
+        Raises:
+            SQLAlchemyError: It failed otherwise, or the server is still gone.
+            StorageInternalError: Likewise.
+            Interrupted: `should_stop` said yes while the server was gone.
+        """
+        began, wait, tries = time.monotonic(), FIRST_WAIT, 0
+        while True:
+            try:
+                result = action()
+            except (SQLAlchemyError, StorageInternalError) as error:
+                if not is_gone(error) or time.monotonic() - began > self.seconds:
+                    raise
+                if self.should_stop():
+                    raise Interrupted from error
+                tries += 1
+                if tries > 1:  # a deadlock, for example, is over at once
+                    self._begin(error)
+            else:
+                self._end()
+                return result
+            until = time.monotonic() + wait
+            while time.monotonic() < until and not self.should_stop():
+                time.sleep(LOOK)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _begin(self, error: BaseException) -> None:
+        if not self._waits:
+            self._waits = True
+            kind = type(getattr(cause_of(error), "orig", None) or error).__name__
+            self.say(
+                f"the database does not answer ({kind}); it is tried again for {self.seconds / 60:.0f} minutes, "
+                f"and worker processes go on meanwhile"
+            )
+
+    def _end(self) -> None:
+        if self._waits:
+            self._waits = False
+            self.say("the database answers again")
+
+
+class PatientStorage(TogetherStorage):
+    """Optuna's storage in a database server, which may be gone for a while.
+
+    Repeating is safe: attributes and intermediate values are set again to the same. A trial that was created
+    twice, because only the server's answer was lost, runs nowhere and is ended by the next turn to propose.
+
+    Args:
+        url: Of the database, with its password.
+        patience: Shared with whatever else talks to the server.
+        engine_kwargs: As for `optuna.storages.RDBStorage`.
+    """
+
+    def __init__(self, url: str, patience: Patience, engine_kwargs: dict[str, Any]) -> None:
+        self.patience = patience
+        super().__init__(url, engine_kwargs=engine_kwargs)
+
+
+METHODS = (
+    "create_new_study",
+    "delete_study",
+    "get_all_studies",
+    "get_study_directions",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_system_attrs",
+    "get_study_user_attrs",
+    "get_trial",
+    "get_trial_id_from_study_id_trial_number",
+    "set_study_system_attr",
+    "set_study_user_attr",
+    "set_trial_intermediate_value",
+    "set_trial_state_values",
+    "set_trial_system_attr",
+    "set_trial_user_attr",
+    "_create_new_trial",
+    "_get_best_trial_id",
+    "_get_trials",
+    "_set_trial_param",
+    "_write_params",
+)
+"""What Optuna's cache calls of the storage behind it, in 5.0, as a test reads out of its source; and our own."""
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method = getattr(TogetherStorage, name)
+
+    @wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.patience.with_(lambda: method(self, *args, **kwargs))
+
+    return call
+
+
+for _name in METHODS:
+    setattr(PatientStorage, _name, _patient(_name))

@@ -1,0 +1,1 @@
+"""Studies: made, joined, read back, ranked, and shared by main processes."""
