@@ -19,11 +19,12 @@ from drill_models.errors import DrillError, StepError, StudyError
 from drill_models.files import check_writable, write_bytes
 from drill_models.step_io import load_step
 from drill_models.yaml_io import read_mapping
+from search.commands.dashboard import serve_dashboard
 from search.console.console import Screen
 from search.storage.storage import open_storage, reach, sole_owner
 from search.storage.url import connect_args, parse, shown
 from search.study.last_used import remember
-from search.study.open import open_to_read, serve_dashboard
+from search.study.open import open_to_read
 from search.text import lock_name, without_passwords
 from tests.command_line import Run
 
@@ -400,7 +401,7 @@ def test_the_warning_of_an_open_dashboard_is_not_quiet(
     assert run("--study", "one", *ONE)[0] == 0
     said: list[str] = []
     warned: list[str] = []
-    monkeypatch.setattr("search.study.open._Server.serve_forever", lambda self: None)
+    monkeypatch.setattr("search.commands.dashboard._Server.serve_forever", lambda self: None)
     serve_dashboard(None, "one", "0.0.0.0", 0, say=said.append, warn=warned.append)
     assert len(said) == 1
     assert "can change and delete" in warned[0]

@@ -15,11 +15,13 @@ from drill_models.datasets import DatasetName
 from drill_models.errors import StudyError
 from drill_models.result import Caveat
 from search.config import SearchConfig
-from search.export.step import STARTING_POINT, step_six
+from search.export.step import step_six
+from search.report.dashboard import publish
 from search.storage.artifacts import STEP_FILE, Artifacts, artifact_folder
 from search.storage.storage import open_storage
 from search.storage.url import parse
 from search.study import attributes as attrs
+from search.study.caveats import STARTING_POINT
 from search.study.constraints import set_constraints
 from search.study.manage import COPYING, all_studies, copy_study, delete_study
 from search.study.study import load_study, open_study, settings_of
@@ -92,7 +94,7 @@ def test_notes_of_a_copy_are_of_its_own_trials(tmp_path: Path) -> None:
     save_note(study, "of the first")
     # Trials of the other storage have other numbers: there, the first one's number is another's.
     _made(there, "before", trials=1)
-    copy_study(here, "one", there, "again")
+    copy_study(here, "one", there, "again", publish)
     copied = load_study(open_storage(there, create=False), "again")
     found = copied._storage.get_study_system_attrs(copied._study_id)
     assert get_note_from_system_attrs(found, None)["body"].startswith("# again\n")

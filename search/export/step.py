@@ -15,9 +15,9 @@ from drill_models.result import Caveat, EpochRecord, Result, Verdict
 from drill_models.run import recorded_run, with_verdict
 from drill_models.step import Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
-from search.evaluation.retrain import SMALL_DATA
 from search.export.analysis import analysis_of
 from search.study import attributes as attrs
+from search.study.caveats import SMALL_DATA, STARTING_POINT
 from search.study.ranking import best, front
 from search.study.study import StudySettings, kept_verdict, read_settings, read_space
 from search.study.trials import curve, recipe_of
@@ -25,14 +25,6 @@ from search.text import file_name
 from spaces.drill import DrillSpace
 
 FOLDER = Path("studies")
-
-STARTING_POINT = Caveat(
-    kind="selected-on-test",
-    text="How the starting point is trained was settled before there was a search, in some twenty trainings of "
-    "other networks on all 60,000 images, by their accuracy on the test set. The search itself read no test "
-    "image.",
-)
-"""Of MNIST alone; `studies/README.md` says more."""
 
 
 @dataclass(frozen=True)

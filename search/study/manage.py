@@ -1,6 +1,6 @@
 """The studies of a storage: list, show, delete, copy."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,14 +111,25 @@ def delete_study(url: URL, name: str) -> None:
                 (artifact_folder(url) / one).unlink(missing_ok=True)
 
 
-def copy_study(url: URL, name: str, to: URL, new_name: str) -> None:
+def copy_study(
+    url: URL,
+    name: str,
+    to: URL,
+    new_name: str,
+    publish: Callable[[optuna.Study, URL], None] = lambda study, to: None,
+) -> None:
     """Copies a study with its trials and their files, into another storage or under another name, or not at all.
+
+    Args:
+        url: Where it is.
+        name: Its name.
+        to: Where the copy goes.
+        new_name: The copy's name.
+        publish: Given the copy and its storage: writes notes and figures, which are not copied.
 
     Raises:
         StudyError: There is no such study, or one of the new name, or its files cannot be written.
     """
-    from search.report.dashboard import publish
-
     check_study_name("the copy's name", new_name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(url, create=False)

@@ -1,16 +1,12 @@
-"""Commands that read a study: which one is meant, and the dashboard."""
+"""Opens a study to read it: the one that is meant."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from ipaddress import ip_address
-from socketserver import ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
 from sqlalchemy.engine import URL
 
 from drill_models.errors import StudyError
-from search.storage.artifacts import artifact_folder
 from search.storage.storage import open_storage, storage_errors
 from search.storage.url import DEFAULT_STORAGE, parse
 from search.study.last_used import last_used
@@ -39,7 +35,7 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
     opened = open_storage(url, create=False)
     with storage_errors(url):
         if study is None:
-            study = _remembered(opened, storage)
+            study = remembered(opened, storage)
         if study is None:
             names = optuna.get_all_study_names(opened)
             if len(names) != 1:
@@ -48,72 +44,9 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
         yield load_study(opened, study)
 
 
-def _remembered(storage: optuna.storages.BaseStorage, named: str | None) -> str | None:
+def remembered(storage: optuna.storages.BaseStorage, named: str | None) -> str | None:
     """The study that was used last, if it is in a storage and was not deleted; `named` is that storage's URL."""
     last = last_used()
     if last is None or named not in (None, last.storage):
         return None
     return last.study if last.study in optuna.get_all_study_names(storage) else None
-
-
-def serve_dashboard(
-    storage: str | None,
-    study: str | None,
-    host: str,
-    port: int,
-    *,
-    say: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> None:
-    """Runs optuna-dashboard until it is interrupted by Ctrl-C.
-
-    Args:
-        storage: Of the studies.
-        study: Which it opens with.
-        host: 127.0.0.1, unless others may see and change everything.
-        port: 0 for any.
-        say: Told where it is.
-        warn: Told that others can reach it.
-
-    Raises:
-        StudyError: There is no database yet, or the port cannot be used.
-    """
-    from optuna.artifacts import FileSystemArtifactStore
-    from optuna_dashboard import wsgi
-
-    from search.report.dashboard import publish
-
-    url = which_storage(storage)
-    opened = open_storage(url, create=False)
-    path = ""
-    with storage_errors(url):
-        if study is None:
-            study = _remembered(opened, storage)
-        if study is not None:
-            loaded = load_study(opened, study)
-            publish(loaded, url)
-            path = f"dashboard/studies/{loaded._study_id}"
-    application = wsgi(opened, artifact_store=FileSystemArtifactStore(base_path=artifact_folder(url)))
-    try:
-        server = make_server(host, port, application, server_class=_Server, handler_class=_Handler)
-    except OSError as error:
-        raise StudyError(f"the dashboard cannot use {host}:{port}: {error.strerror}") from error
-    with server:
-        say(f"dashboard on http://{host}:{port}/{path}, Ctrl-C ends it")
-        if not ip_address(str(server.server_address[0])).is_loopback:
-            warn(f"whoever can reach {host}:{port} can change and delete these studies")
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """A browser asks for several things at once."""
-
-    daemon_threads = True
-
-
-class _Handler(WSGIRequestHandler):
-    """Does not print each request."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
