@@ -10,7 +10,9 @@ from drill_models.backend import Backend, Environment
 from drill_models.data import ResidentData
 from drill_models.result import EpochRecord
 from drill_models.train import train
-from search.engine.trial_loop import Job, Watcher, run_trials
+from search.context import RunContext
+from search.engine.job import Job, Watcher
+from search.engine.trial_loop import run_trials
 from search.executors.base import InProcess
 from search.executors.tasks import Began, Ended, Epoch, Event, Task, Trainer
 from search.sampling.budget import BudgetSampler, base_sampler
@@ -105,4 +107,4 @@ def run_here(
     job: Job, data: ResidentData, watcher: Watcher, should_stop: Callable[[], bool], trainer: Trainer = train
 ) -> bool:
     """Runs a job in this process."""
-    return run_trials(job, InProcess(data, Backend(), should_stop, trainer), watcher, should_stop)
+    return run_trials(job, InProcess(data, Backend(), should_stop, trainer), watcher, RunContext(should_stop))

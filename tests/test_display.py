@@ -14,7 +14,7 @@ from search.console.console import Screen
 from search.console.progress import SearchDisplay
 from search.engine.events import Opened
 from search.engine.finalists import Rerun
-from search.engine.trial_loop import Job
+from search.engine.job import Job
 from search.engine.warm_start import Seeded
 from search.study import attributes as attrs
 from search.study.study import settings_of

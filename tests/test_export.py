@@ -14,6 +14,7 @@ from drill_models.step import Step
 from drill_models.step_io import load_step
 from search.config import SearchConfig, TrainingOptions
 from search.console.trial_tables import baseline_table, best_table
+from search.context import RunContext
 from search.engine.warm_start import seed_baselines
 from search.evaluation.retrain import comparison, otherwise, retrain
 from search.executors.machines import ThisMachine
@@ -83,7 +84,7 @@ def _train_again(step: Step, *, full: bool = False) -> Step:
         machines=ThisMachine(TrainingOptions(workers=1, device="cpu")),  # as it was searched
         on_data=lambda resolved: None,
         on_epoch=lambda seed, record: None,
-        should_stop=lambda: False,
+        context=RunContext(),
     )
     return again
 

@@ -9,6 +9,7 @@ from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted
 from search.config import SearchConfig
+from search.context import RunContext
 from search.engine.finalists import (
     SEED_STEP,
     Rerun,
@@ -44,8 +45,7 @@ def _again(study: optuna.Study, data: ResidentData, seeds: int, top: int = 2) ->
             SPACE,
             seeds=seeds,
             executor=InProcess(data, Backend(), lambda: False),
-            say=print,
-            should_stop=lambda: False,
+            context=RunContext(notify=print),
         )
     )
 
@@ -96,8 +96,7 @@ def test_an_interruption_keeps_what_ended(searched: optuna.Study, few_digits: Re
         SPACE,
         seeds=1,
         executor=InProcess(few_digits, Backend(), stop),
-        say=print,
-        should_stop=stop,
+        context=RunContext(stop, print),
     )
     ended.append(next(training))
     with pytest.raises(Interrupted):
@@ -161,7 +160,7 @@ def _finals(study: optuna.Study, top: int) -> list[int]:
 
     config = SearchConfig(budget=BUDGET, skeletons=(), finalists=top, finalist_seeds=1, objective="pareto")
     opened = SimpleNamespace(study=study, space=SPACE)
-    Finals(config, opened, Instant(reached), Quiet(), lambda: False).best()  # type: ignore[arg-type]
+    Finals(config, opened, Instant(reached), Quiet(), RunContext()).best()  # type: ignore[arg-type]
     return numbers
 
 

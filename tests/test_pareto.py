@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.count import count
 from drill_models.step_io import load_step
 from search.config import SearchConfig
+from search.context import RunContext
 from search.engine.reevaluation import Finals, trainings_left
 from search.engine.smallest import Candidate
 from search.engine.trial_loop import run_trials
@@ -163,7 +164,7 @@ def _smallest(study: optuna.Study, values: dict[str, list[float]]) -> tuple[int 
     )
     shown = Shown(config, study)
     opened = SimpleNamespace(study=study, space=SPACE)
-    found = Finals(config, opened, _made(values), shown, lambda: False).smallest()  # type: ignore[arg-type]
+    found = Finals(config, opened, _made(values), shown, RunContext()).smallest()  # type: ignore[arg-type]
     return None if found is None else found.number, shown
 
 
@@ -241,7 +242,7 @@ def test_weak_trials_are_stopped_where_there_are_two_values() -> None:
     for _ in range(9):
         study.enqueue_trial(point)
     executor = Curves(good, epochs)
-    assert run_trials(job, executor, Log(), lambda: False)
+    assert run_trials(job, executor, Log(), RunContext())
     assert executor.together == 2
     for trial in study.trials:
         if trial.number < good:

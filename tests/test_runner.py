@@ -14,7 +14,7 @@ from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord, last_three_mean
 from search.engine import trial_loop as runner
-from search.engine.trial_loop import Job
+from search.engine.job import Job
 from search.study import attributes as attrs
 from search.study import constraints, requeue
 from search.study.coordination import OnlyProcess

@@ -1,6 +1,6 @@
 """A sitting of a search: what comes after the trials survives interruptions and failures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import search.executors.base
-from drill_models.resolve import Resolved
 from drill_models.step_io import load_step
+from search.commands.attached import Exporting, Publishing, Tracking
 from search.config import SearchConfig, TrainingOptions
-from search.engine.events import Opened
+from search.engine.events import Opened, Outcome
 from search.engine.finalists import Rerun
-from search.engine.run_search import search as sitting
+from search.engine.observers import NullObserver, Observers
+from search.engine.run_search import search as run_search
 from search.engine.smallest import Candidate
 from search.executors.tasks import Ended, Event, Task, perform
 from search.report.dashboard import Publisher
@@ -43,7 +44,7 @@ CONFIG = SearchConfig(
 
 
 @dataclass
-class Told(Log):
+class Told(Log, NullObserver):
     """A display that writes down what it was told."""
 
     again: list[Rerun] = field(default_factory=list)
@@ -54,9 +55,6 @@ class Told(Log):
 
     def notice(self, line: str) -> None:
         self.lines.append(line)
-
-    def data_found(self, resolved: Resolved) -> None:
-        pass
 
     def opened(self, opened: Opened) -> None:
         self.study = opened
@@ -76,6 +74,13 @@ def _empty_folder(run: Run) -> None:
     """Each search in a folder of its own."""
 
 
+def _session(config: SearchConfig, told: Told, should_stop: Callable[[], bool]) -> tuple[Outcome, Path | None]:
+    """A session with all that the command hangs on it but its display; how it ended, and the file it wrote."""
+    exporting = Exporting(config)
+    observers = Observers(told, exporting, Tracking(config, told.notice), Publishing(told.notice))
+    return run_search(config, observers, should_stop), exporting.exported
+
+
 def _opened(told: Told) -> Opened:
     assert told.study is not None
     return told.study
@@ -83,15 +88,15 @@ def _opened(told: Told) -> Opened:
 
 def test_interrupted_finals_go_on_where_they_stopped() -> None:
     first = Told()
-    outcome = sitting(CONFIG, first, lambda: len(first.again) == 1)
+    outcome, exported = _session(CONFIG, first, lambda: len(first.again) == 1)
     study = _opened(first).study
     assert not outcome.finished
-    assert outcome.exported is not None  # the best by its own run, for the time being
+    assert exported is not None  # the best by its own run, for the time being
     assert sum(map(len, reruns(study).values())) == 1
     assert ranked(study)[0].number == max(ranked(study), key=accuracy_of).number
 
     second = Told()
-    outcome = sitting(CONFIG, second, lambda: False)
+    outcome, _ = _session(CONFIG, second, lambda: False)
     assert outcome.finished
     assert [line for line in second.lines if line.startswith("start")] == []
     assert len(second.again) == 3
@@ -100,7 +105,7 @@ def test_interrupted_finals_go_on_where_they_stopped() -> None:
     assert ranked(_opened(second).study)[0].number in finalists_of(_opened(second).study)
 
     third = Told()
-    assert sitting(CONFIG, third, lambda: False).finished
+    assert _session(CONFIG, third, lambda: False)[0].finished
     assert third.again == []
 
 
@@ -117,13 +122,13 @@ def test_a_failure_in_the_finals_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(search.executors.base, "perform", fails_once)
     first = Told()
-    outcome = sitting(CONFIG, first, lambda: False)
-    assert outcome.exported is not None
+    _, exported = _session(CONFIG, first, lambda: False)
+    assert exported is not None
     assert any("the best were not all trained again" in line for line in first.lines)
     assert len(first.again) == 1
 
     second = Told()
-    assert sitting(CONFIG, second, lambda: False).finished
+    assert _session(CONFIG, second, lambda: False)[0].finished
     assert len(second.again) == 3
 
 
@@ -165,8 +170,8 @@ def test_what_others_end_meanwhile_is_not_said_of_the_file(
             )
 
     monkeypatch.setattr(Publisher, "refresh", refresh)
-    outcome = sitting(replace(CONFIG, trials=1, finalists=0), display, lambda: False)
+    outcome, exported = _session(replace(CONFIG, trials=1, finalists=0), display, lambda: False)
     assert outcome.found is not None
-    assert outcome.exported is not None
-    assert load_step(outcome.exported).name.endswith(f", trial {outcome.found.number}")
+    assert exported is not None
+    assert load_step(exported).name.endswith(f", trial {outcome.found.number}")
     assert ranked(outcome.opened.study)[0].number != outcome.found.number

@@ -23,6 +23,7 @@ from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
 from drill_models.step import Augment, Recipe
 from drill_models.train import Diverged, train
+from search.context import RunContext
 from search.engine.trial_loop import run_trials
 from search.executors import worker_handle as worker
 from search.executors.base import InProcess, open_executor
@@ -95,18 +96,18 @@ class SideBySide:
 def test_never_more_trials_than_are_missing(few_digits: ResidentData) -> None:
     executor = SideBySide(few_digits, workers=3)
     job = small_job(trials=5, epochs=2)
-    assert run_trials(job, executor, Log(), lambda: False)
+    assert run_trials(job, executor, Log(), RunContext())
     assert executor.most == 3
     assert len(job.study.trials) == len(executor.tasks) == 5
     assert tally(job.study).complete == 5
-    assert run_trials(replace(job, trials=6), executor, Log(), lambda: False)
+    assert run_trials(replace(job, trials=6), executor, Log(), RunContext())
     assert len(job.study.trials) == 6
 
 
 def test_a_lost_trial_is_run_again_with_its_point_and_seed(few_digits: ResidentData) -> None:
     executor, log = SideBySide(few_digits, workers=2, deaths=3), Log()
     job = small_job(trials=4, epochs=2)
-    assert run_trials(job, executor, log, lambda: False)
+    assert run_trials(job, executor, log, RunContext())
     counts = tally(job.study)
     assert (counts.trained, counts.interrupted, counts.waiting) == (4, 3, 0)
     assert len([line for line in log.lines if line == "lost nothing"]) == 3
@@ -133,7 +134,7 @@ def test_a_point_that_ends_every_worker_fails_and_the_search_goes_on(few_digits:
             return events
 
     job = small_job(trials=4, epochs=2)
-    assert run_trials(job, Deadly(few_digits, workers=2), Log(), lambda: False)
+    assert run_trials(job, Deadly(few_digits, workers=2), Log(), RunContext())
     counts = tally(job.study)
     assert (counts.complete, counts.failed, counts.interrupted, counts.waiting) == (3, 1, 2, 0)
     (failed,) = [t for t in job.study.trials if attrs.REASON in t.user_attrs]
@@ -149,14 +150,14 @@ def test_what_does_not_go_together_ends_the_search_in_a_sentence(few_digits: Res
 
     job = small_job(trials=4, epochs=2)
     with pytest.raises(DrillError, match="--engine native does not cover this"):
-        run_trials(job, Refusing(few_digits, workers=2), Log(), lambda: False)
+        run_trials(job, Refusing(few_digits, workers=2), Log(), RunContext())
     assert tally(job.study).waiting == 2
 
 
 def test_an_interruption_queues_all_that_run(few_digits: ResidentData) -> None:
     executor, log = SideBySide(few_digits, workers=3), Log()
     job = small_job(trials=9, epochs=3)
-    assert not run_trials(job, executor, log, lambda: "epoch 1 of 2" in log.lines)
+    assert not run_trials(job, executor, log, RunContext(lambda: "epoch 1 of 2" in log.lines))
     counts = tally(job.study)
     assert (counts.trained, counts.interrupted, counts.waiting) == (0, 3, 3)
     assert executor.stopped == [0, 1, 2]
@@ -179,7 +180,7 @@ def test_what_comes_after_a_trial_was_pruned_is_ignored(few_digits: ResidentData
 
     job = small_job(trials=3, epochs=3)
     job.study.pruner = AtOnce()
-    assert run_trials(job, Late(few_digits, workers=2), Log(), lambda: False)
+    assert run_trials(job, Late(few_digits, workers=2), Log(), RunContext())
     states = [t.state for t in job.study.trials]
     assert states == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.COMPLETE]
     assert len(curve(job.study.trials[0])) == 1

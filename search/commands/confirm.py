@@ -18,6 +18,7 @@ from search.console.console import Screen
 from search.console.json_output import confirmed_document, replay_document
 from search.console.tables import epoch_line, percent
 from search.console.verdict_tables import comparison_line, replay_claims, replay_table, verdict_line, verdict_table
+from search.context import RunContext
 from search.evaluation.confirm import Confirmed, Watcher, confirm
 from search.evaluation.run_cache import FILE, ConfirmedRun, ConfirmedRuns
 from search.evaluation.statistics import compare
@@ -239,7 +240,7 @@ def _confirm(steps: Sequence[Step], job: ConfirmJob, screen: Screen) -> tuple[Co
                 machines=machines,
                 kept=kept,
                 watcher=Watcher(epoch=on_epoch, run=on_run),
-                should_stop=should_stop,
+                context=RunContext(should_stop, screen.notice),
             )
         except Interrupted:
             screen.notice(f"interrupted; {done} of {n} runs are kept in {FILE}, and the same command goes on")

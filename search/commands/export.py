@@ -17,6 +17,7 @@ from search.commands.interrupt import stop_on_signals
 from search.config import TrainingOptions
 from search.console.console import Screen
 from search.console.tables import epoch_line
+from search.context import RunContext
 from search.executors.machines import open_machines
 from search.executors.run_tasks import train_all
 from search.executors.tasks import Task
@@ -142,8 +143,7 @@ def _train_again(job: ExportJob, step: Step) -> bytes:
             [Task(key=0, label=step.name, recipe=step.recipe, seed=seed, weights=True)],
             executor,
             on_epoch=on_epoch,
-            say=job.screen.notice,
-            should_stop=should_stop,
+            context=RunContext(should_stop, job.screen.notice),
         )
     if ended.diverged is not None or ended.weights is None:
         raise DrillError(f"{step.name}: training diverged: {ended.diverged}")

@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from drill_models.errors import DrillError, Interrupted
+from search.commands.attached import Exporting, Publishing, Tracking
 from search.commands.interrupt import stop_on_signals
 from search.config import SearchConfig
 from search.console.console import Screen
@@ -16,8 +18,10 @@ from search.console.json_output import search_document
 from search.console.progress import SearchDisplay
 from search.console.tables import percent
 from search.console.trial_tables import baseline_table, best_table, front_table
+from search.engine.events import Outcome
+from search.engine.observers import Observers
 from search.engine.reevaluation import trainings_left
-from search.engine.run_search import Outcome, search
+from search.engine.run_search import search
 from search.export.step import verdict_in
 from search.storage.storage import storage_errors
 from search.storage.url import parse, shown
@@ -54,8 +58,10 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
             follow=partial(trainings_left, config),
         ) as display,
     ):
+        exporting = Exporting(config)
+        observers = Observers(display, exporting, Tracking(config, display.notice), Publishing(display.notice))
         try:
-            outcome = search(replace(config, command=tuple(words)), display, should_stop)
+            outcome = search(replace(config, command=tuple(words)), observers, should_stop)
         except Interrupted:
             screen.notice(
                 "interrupted while it waited for the database, or for another process of this search; what was "
@@ -63,7 +69,7 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
             )
             return False
     with storage_errors(outcome.opened.url):
-        _summary(config, outcome, screen)
+        _summary(config, outcome, exporting.exported, screen)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
         several = outcome.opened.workers > 1
@@ -108,21 +114,21 @@ def _judgement(config: SearchConfig, outcome: Outcome) -> str | None:
     return f"no network of this study holds {percent(config.target)} with {each}; more --trials may find one"
 
 
-def _next_line(outcome: Outcome, study: optuna.Study, trial: FrozenTrial) -> str:
+def _next_line(outcome: Outcome, exported: Path | None, study: optuna.Study, trial: FrozenTrial) -> str:
     """What a person may do with the one that was looked for."""
     # The report is on the most accurate one.
     page = "" if outcome.smallest else " (a page on it)"
     verdict = kept_verdict(study, trial.number)
-    if verdict is None and outcome.exported is not None:
-        verdict = verdict_in(outcome.exported)  # of the same recipe, else it would not have been carried over
+    if verdict is None and exported is not None:
+        verdict = verdict_in(exported)  # of the same recipe, else it would not have been carried over
     if verdict is not None:
         mean = f"{percent(verdict.mean)}, mean of {counted(verdict.seeds, 'seed')}"
         return f"its verdict on the test set: {mean}; next: {typed('report')}{page}"
-    file = f" {shlex.quote(str(outcome.exported))}" if outcome.smallest else ""
+    file = f" {shlex.quote(str(exported))}" if outcome.smallest else ""
     return f"next: {typed('report')}{page}, {typed(f'confirm{file}')} (its verdict on the test set)"
 
 
-def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
+def _summary(config: SearchConfig, outcome: Outcome, exported: Path | None, screen: Screen) -> None:
     study = outcome.opened.study
     counts = tally(study)
     if ranked(study):
@@ -137,19 +143,17 @@ def _summary(config: SearchConfig, outcome: Outcome, screen: Screen) -> None:
         screen.result(
             f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on"
         )
-    if has_two_values(study) and ranked(study) and outcome.finished and outcome.exported is None:
+    if has_two_values(study) and ranked(study) and outcome.finished and exported is None:
         size = front(study)[0].user_attrs[attrs.N_PARAMS]
         screen.result(
             f"next: {typed('export --front')} writes each of these, --at-most {size} for example the best with at "
             "most so many parameters"
         )
-    if outcome.exported is not None and outcome.found is not None:
-        screen.result(
-            f"step 6 written to {outcome.exported}: trial {outcome.found.number}, {origin_of(outcome.found)}"
-        )
+    if exported is not None and outcome.found is not None:
+        screen.result(f"step 6 written to {exported}: trial {outcome.found.number}, {origin_of(outcome.found)}")
     said = _judgement(config, outcome) if outcome.finished else None
     if said is not None:
         screen.result(said)
     if outcome.finished and outcome.found is not None:
-        screen.result(_next_line(outcome, study, outcome.found))
-    screen.document(search_document(outcome, said))
+        screen.result(_next_line(outcome, exported, study, outcome.found))
+    screen.document(search_document(outcome, exported, said))

@@ -12,6 +12,7 @@ from search.commands.interrupt import stop_on_signals
 from search.config import TrainingOptions
 from search.console.console import Screen
 from search.console.tables import epoch_line, small_data_box
+from search.context import RunContext
 from search.evaluation.retrain import comparison, otherwise, retrain, summary
 from search.executors.machines import open_machines
 from search.text import mean_of_last
@@ -72,7 +73,7 @@ def run_train_job(
                 machines=machines,
                 on_data=on_data,
                 on_epoch=on_epoch,
-                should_stop=should_stop,
+                context=RunContext(should_stop, screen.notice),
             )
         except Interrupted:
             screen.notice("interrupted; training a step keeps nothing")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from drill_models.count import count
-from search.engine.run_search import Outcome
+from search.engine.events import Outcome
 from search.evaluation.confirm import Confirmed
 from search.evaluation.statistics import Comparison
 from search.storage.url import shown
@@ -60,7 +61,7 @@ def study_document(study: optuna.Study) -> Document:
     }
 
 
-def search_document(outcome: Outcome, said: str | None) -> Document:
+def search_document(outcome: Outcome, exported: Path | None, said: str | None) -> Document:
     """What a sitting of a search left; of what was looked for, and was found, also whether it holds the target."""
     study, found = outcome.opened.study, [outcome.found] if said is not None and outcome.found is not None else []
     holds = [standing.holds(read_settings(study).target) for standing in standings(study, found).values()]
@@ -68,7 +69,7 @@ def search_document(outcome: Outcome, said: str | None) -> Document:
         **study_document(study),
         "storage": shown(outcome.opened.url),
         "finished": outcome.finished,
-        "exported": None if outcome.exported is None else str(outcome.exported),
+        "exported": None if exported is None else str(exported),
         "found": next(iter(trial_documents(study, found)), None),
         "holds": next(iter(holds), None),
         "said": said,

@@ -15,6 +15,7 @@ from search.console.tables import epoch_line, percent, small_data_box
 from search.console.trial_tables import trial_name
 from search.engine.events import Opened
 from search.engine.finalists import Rerun
+from search.engine.observers import NullObserver
 from search.engine.smallest import Candidate
 from search.storage.url import shown
 from search.study import attributes as attrs
@@ -23,7 +24,7 @@ from search.study.trials import Tally, accuracy_of, name_of, tally
 from search.text import counted, mean_of_last
 
 
-class SearchDisplay:
+class SearchDisplay(NullObserver):
     """Shows one sitting of a search.
 
     Everything in it is read from the study; it only remembers what it is told of running trials, and how long

@@ -1,11 +1,12 @@
 """The best trials, trained again with other seeds, so that the best is not the luckiest."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.context import RunContext
 from search.executors.base import Executor
 from search.executors.run_tasks import train_all
 from search.executors.tasks import Task
@@ -102,8 +103,7 @@ def train_again(
     *,
     seeds: int,
     executor: Executor,
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
+    context: RunContext,
 ) -> Iterator[Rerun]:
     """Trains trials with other seeds, as far as that was not done, keeps the curves in the study, and yields each.
 
@@ -113,12 +113,11 @@ def train_again(
         space: What their points mean.
         seeds: How many other seeds each.
         executor: What trains.
-        say: Told in a sentence when a worker died.
-        should_stop: Asked all the time.
+        context: Told when a worker died, and asked all the time whether to stop.
 
     Raises:
         DrillError: A run failed.
-        Interrupted: `should_stop` said yes; what had ended is kept.
+        Interrupted: The context said so; what had ended is kept.
     """
     left = left_to_train(study, trials, seeds)
     tasks = [
@@ -130,7 +129,7 @@ def train_again(
         )
         for i, (trial, seed) in enumerate(left)
     ]
-    for ended in train_all(tasks, executor, on_epoch=lambda task, record: None, say=say, should_stop=should_stop):
+    for ended in train_all(tasks, executor, on_epoch=lambda task, record: None, context=context):
         trial, seed = left[ended.task.key]
         records = [] if ended.diverged is not None else list(ended.records)
         value = keep_rerun(study, trial.number, seed, records)

@@ -1,13 +1,14 @@
 """What comes after the trials: the best of them, or the smallest that may hold the target, are trained again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from search.config import SearchConfig
-from search.engine.events import Display, Opened
+from search.context import RunContext
+from search.engine.events import Observer, Opened
 from search.engine.finalists import default_finalists, evaluated, left_to_train, next_finalists, train_again
 from search.engine.smallest import smallest_that_holds, smallest_that_may_hold
 from search.executors.base import Executor
@@ -54,15 +55,15 @@ class Finals:
     config: SearchConfig
     opened: Opened
     executor: Executor
-    display: Display
-    should_stop: Callable[[], bool]
+    observer: Observer
+    context: RunContext
 
     def best(self) -> None:
         """Trains the best again, unless that was done and no trial has become complete since.
 
         Raises:
             DrillError: A run failed.
-            Interrupted: `should_stop` said yes.
+            Interrupted: The context said so.
         """
         study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
         if finals_are_over(study, top, seeds):
@@ -79,7 +80,7 @@ class Finals:
 
         Raises:
             DrillError: A run failed.
-            Interrupted: `should_stop` said yes.
+            Interrupted: The context said so.
         """
         seeds = self.config.hold_seeds or 1
         return smallest_that_holds(
@@ -87,19 +88,18 @@ class Finals:
             self.config.target,
             seeds=seeds,
             train=lambda trial: self._again([trial], seeds - 1),
-            told=self.display.candidate,
+            told=self.observer.candidate,
         )
 
     def _again(self, trials: Sequence[FrozenTrial], seeds: int) -> None:
         """Trains trials with so many other seeds, and shows it."""
-        self.display.finals(trials, len(left_to_train(self.opened.study, trials, seeds)))
+        self.observer.finals(trials, len(left_to_train(self.opened.study, trials, seeds)))
         for rerun in train_again(
             self.opened.study,
             trials,
             self.opened.space,
             seeds=seeds,
             executor=self.executor,
-            say=self.display.notice,
-            should_stop=self.should_stop,
+            context=self.context,
         ):
-            self.display.rerun(rerun)
+            self.observer.rerun(rerun)

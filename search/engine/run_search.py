@@ -1,9 +1,8 @@
-"""One sitting of a search, from its settings to the exported step."""
+"""One session of a search, from its settings to the trial that was looked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
@@ -14,18 +13,16 @@ from drill_models.data import validation_data
 from drill_models.errors import DrillError, Interrupted
 from drill_models.hand_steps import choose
 from drill_models.resolve import DataSource, resolve
-from drill_models.result import EpochRecord
 from drill_models.starting_points import all_starts
 from search.config import SearchConfig
-from search.engine.events import Display, Opened
+from search.context import RunContext
+from search.engine.events import Observer, Opened, Outcome
+from search.engine.job import Job
 from search.engine.reevaluation import Finals, runs_at_once
-from search.engine.trial_loop import Job, run_trials
+from search.engine.trial_loop import run_trials
 from search.engine.warm_start import seed_baselines, seed_starts
 from search.executors.machines import Machines, open_machines
-from search.export.step import export_best, export_smallest
 from search.pruning.pruners import make_pruner
-from search.report.dashboard import Publisher
-from search.report.trackers import Trackers
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from search.storage.advisory_locks import LockLost
 from search.storage.batched import TogetherStorage
@@ -50,36 +47,12 @@ SITTING_STEP = 1_000_003
 """Between the seeds of two sittings' samplers: more than a study has trials."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a sitting ended.
-
-    Attributes:
-        finished: False where it was interrupted.
-        opened: The study.
-        exported: The step file that was written: of the best trial, or of the smallest that holds the target.
-        trials: Networks that were to be trained in total.
-        found: The trial that was looked for: the best, or the smallest that holds the target; None where there is
-            none.
-        smallest: Whether the smallest was.
-        looked: Whether all trials were there, so that the best, or the smallest, could be trained again.
-    """
-
-    finished: bool
-    opened: Opened
-    exported: Path | None
-    trials: int
-    found: FrozenTrial | None
-    smallest: bool
-    looked: bool
-
-
-def search(config: SearchConfig, display: Display, should_stop: Callable[[], bool]) -> Outcome:
+def search(config: SearchConfig, observer: Observer, should_stop: Callable[[], bool]) -> Outcome:
     """Runs a search, or goes on with it.
 
     Args:
         config: What to do.
-        display: What is told.
+        observer: What is told.
         should_stop: Asked before each batch.
 
     Raises:
@@ -87,60 +60,50 @@ def search(config: SearchConfig, display: Display, should_stop: Callable[[], boo
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with open_machines(config.training) as machines:
-        return _search(config, machines, display, should_stop)
+        return _search(config, machines, observer, RunContext(should_stop, observer.notice))
 
 
-def _search(
-    config: SearchConfig, machines: Machines, display: Display, should_stop: Callable[[], bool]
-) -> Outcome:
+def _search(config: SearchConfig, machines: Machines, observer: Observer, context: RunContext) -> Outcome:
     training = config.training
     url = parse(config.storage or DEFAULT_STORAGE)
     resolved = resolve(
-        config.dataset, DataSource(folder=training.data, offline=training.offline, say=display.notice)
+        config.dataset, DataSource(folder=training.data, offline=training.offline, say=context.notify)
     )
     check_budget(config.skeletons, config.budget, resolved.facts.num_classes)
-    display.data_found(resolved)
+    observer.data_found(resolved)
     data = validation_data(resolved)
     settings = settings_of(config, resolved.facts.name)
     name = config.study or study_name(settings, config.own_skeletons)
-    patience = Patience(display.notice, should_stop)
+    patience = Patience(context.notify, context.should_stop)
     storage = open_storage(url, create=True, patience=patience)
     with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
         opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers))
         remember(url, name)
-        display.opened(opened)
-        with machines.executor(data, opened.workers, should_stop) as executor:
-            publisher = Publisher(opened.study, url, display.notice, peers.unless_another)
-            trackers = Trackers(config.trackers, opened.study, display.notice)
-            watcher = _Watchers(display, publisher, trackers)
+        observer.opened(opened)
+        with machines.executor(data, opened.workers, context.should_stop) as executor:
             try:
-                finished = run_trials(
-                    _job(config, opened, publisher, peers, display, storage), executor, watcher, should_stop
-                )
+                finished = run_trials(_job(config, opened, peers, observer, storage), executor, observer, context)
             finally:
-                trackers.close()
+                observer.trials_over()
             held = None
             looked = finished and tally(opened.study).trained >= config.trials
             if looked:
                 try:
-                    held = _finals(Finals(config, opened, executor, display, should_stop), peers)
+                    held = _finals(Finals(config, opened, executor, observer, context), peers)
                 except Interrupted:
                     finished = looked = False
-        # Once: other processes may end trials from here on.
         smallest = config.hold_seeds is not None
-        found = held if smallest else next(iter(ranked(opened.study)), None)
-        exported = None if found is None else _export(config, opened.study, found)
-        if finished:  # else a person waits for the end; `dashboard` writes what is missing
-            publisher.refresh(now=True)
-        return Outcome(
+        outcome = Outcome(
             finished=finished,
             opened=opened,
-            exported=exported,
             trials=config.trials,
-            found=found,
+            # Once: other processes may end trials from here on.
+            found=held if smallest else next(iter(ranked(opened.study)), None),
             smallest=smallest,
             looked=looked,
         )
+        observer.closing(outcome)
+        return outcome
 
 
 def _in_a_turn(peers: Peers, action: Callable[[], Opened]) -> Opened:
@@ -201,6 +164,7 @@ def _open(
         backend=machines.backend,
         where=machines.where,
         workers=workers,
+        unless_another=peers.unless_another,
     )
 
 
@@ -209,13 +173,13 @@ def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
 
     Raises:
         DrillError: None could be found, where the smallest is looked for.
-        Interrupted: `should_stop` said yes.
+        Interrupted: The context said so.
     """
 
     def waits() -> None:
-        stage.display.notice("another process of this search trains the best again; waiting for it")
+        stage.context.notify("another process of this search trains the best again; waiting for it")
 
-    with peers.alone("finals", stage.should_stop, waits) as came:
+    with peers.alone("finals", stage.context.should_stop, waits) as came:
         if not came:
             raise Interrupted
         if stage.config.hold_seeds:
@@ -223,24 +187,15 @@ def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
         try:
             stage.best()
         except DrillError as error:
-            stage.display.notice(f"the best were not all trained again: {error}")
+            stage.context.notify(f"the best were not all trained again: {error}")
         return None
-
-
-def _export(config: SearchConfig, study: optuna.Study, found: FrozenTrial) -> Path | None:
-    """Writes what was looked for: the best, or the smallest that holds; where every size is sought, nothing."""
-    if config.hold_seeds is not None:
-        return export_smallest(study, found, config.target, config.hold_seeds, config.out)
-    wanted = config.objective == "accuracy" or config.out is not None
-    return export_best(study, config.out, found) if wanted else None
 
 
 def _job(
     config: SearchConfig,
     opened: Opened,
-    publisher: Publisher,
     peers: Peers,
-    display: Display,
+    observer: Observer,
     storage: TogetherStorage,
 ) -> Job:
     return Job(
@@ -252,9 +207,8 @@ def _job(
         seed=config.seed,
         timeout=config.timeout,
         peers=peers,
-        keep=publisher.keep,
+        keep=observer.ending,
         together=storage.params_together,
-        say=display.notice,
     )
 
 
@@ -262,30 +216,3 @@ def _start_budgets(config: SearchConfig) -> list[Budget]:
     """What starting points are made small enough for."""
     sizes = START_SIZES if config.objective == "pareto" else (1,)
     return [replace(config.budget, max_params=max(1, config.budget.max_params // size)) for size in sizes]
-
-
-@dataclass(frozen=True)
-class _Watchers:
-    """Tells display and trackers of everything; after each trial the dashboard is brought up to date."""
-
-    display: Display
-    publisher: Publisher
-    trackers: Trackers
-
-    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
-        self.display.started(trial, n_params, epochs)
-        self.trackers.started(trial)
-
-    def epoch(self, number: int, record: EpochRecord) -> None:
-        self.display.epoch(number, record)
-        self.trackers.epoch(number, record)
-
-    def ended(self, trial: FrozenTrial) -> None:
-        self.display.ended(trial)
-        self.trackers.ended(trial)
-        self.publisher.refresh()
-
-    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
-        self.display.lost(trial, reason)
-        if trial is not None:
-            self.trackers.ended(trial)

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -13,17 +12,16 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.backend import Environment
 from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
+from search.context import RunContext
+from search.engine.job import Job, Watcher
 from search.executors.base import Executor
 from search.executors.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Event, Lost, Task
 from search.pruning.pruners import is_hopeless
 from search.storage.advisory_locks import LockLost
 from search.study import attributes as attrs
 from search.study.constraints import set_constraints
-from search.study.coordination import OnlyProcess, Peers
 from search.study.requeue import requeue
 from search.study.trials import has_two_values, is_interrupted, pack_curve, tally, value_of
-from spaces.budget import Budget
-from spaces.drill import DrillSpace
 
 MAX_FAILURES = 3
 """So many failed trials in a row end the search: the cause is not in the points."""
@@ -36,76 +34,34 @@ IDLE = 0.5
 """Seconds after which a process that was given no trial asks again: those who train the last ones may die."""
 
 
-class Watcher(Protocol):
-    """What is told of a search while it runs."""
-
-    def started(self, trial: FrozenTrial, n_params: int, epochs: int) -> None:
-        """A trial begins to train."""
-
-    def epoch(self, number: int, record: EpochRecord) -> None:
-        """The running trial of that number finished an epoch."""
-
-    def ended(self, trial: FrozenTrial) -> None:
-        """The trial ended: complete, pruned or failed."""
-
-    def lost(self, trial: FrozenTrial | None, reason: str) -> None:
-        """A worker died; the trial that it had, if any, is queued again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What `run_trials` works on.
-
-    Attributes:
-        study: With its sampler and pruner.
-        space: What its points mean.
-        budget: Checked again before anything is built.
-        epochs: Of a trial that does not say otherwise.
-        trials: Total to stop at.
-        seed: Trial number n trains with `seed + n`, unless it carries its own.
-        timeout: Seconds after which no further trial starts, or None.
-        peers: This process among those that search the study.
-        keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
-            complete one its weights (safetensors).
-        together: Within it the storage holds parameters back, and writes them at once at its end.
-        say: Told why nothing happens for a while.
-    """
-
-    study: optuna.Study
-    space: DrillSpace
-    budget: Budget
-    epochs: int
-    trials: int
-    seed: int
-    timeout: float | None = None
-    peers: Peers = field(default_factory=OnlyProcess)
-    keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
-    together: Callable[[], AbstractContextManager[None]] = nullcontext
-    say: Callable[[str], None] = lambda _: None
-
-
-def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Callable[[], bool]) -> bool:
+def run_trials(job: Job, executor: Executor, watcher: Watcher, context: RunContext) -> bool:
     """Has trials trained until the study has `job.trials` trained networks.
 
     The executor trains; this process asks and tells, and others may do so for the same study.
 
+    Args:
+        job: What to work on.
+        executor: What trains.
+        watcher: Told of each trial.
+        context: Asked whether to stop, and told why nothing happens for a while.
+
     Returns:
-        Whether it came to its end; false where `should_stop` said yes. The trials that were running are then
+        Whether it came to its end; false where the context stopped it. The trials that were running are then
         queued again, with their points.
 
     Raises:
         DrillError: Several trials in a row failed, or workers die again and again.
     """
     deadline = None if job.timeout is None else time.monotonic() + job.timeout
-    sitting, ask_again = _Sitting(job, executor, watcher), 0.0
+    sitting, ask_again = _Sitting(job, executor, watcher, context.notify), 0.0
     try:
         while True:
             in_time = deadline is None or time.monotonic() < deadline
             while in_time and executor.free and time.monotonic() >= ask_again:
                 if not sitting.start_one():
                     ask_again = time.monotonic() + IDLE
-                _check(should_stop)
-            _check(should_stop)
+                context.check()
+            context.check()
             if not sitting.running:
                 if not in_time or sitting.all_trained:
                     return True
@@ -122,11 +78,6 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, should_stop: Call
         raise
 
 
-def _check(should_stop: Callable[[], bool]) -> None:
-    if should_stop():
-        raise Interrupted
-
-
 @dataclass
 class _Running:
     """A trial that trains."""
@@ -140,11 +91,12 @@ class _Running:
 class _Sitting:
     """The trials that run now, and what becomes of them."""
 
-    def __init__(self, job: Job, executor: Executor, watcher: Watcher) -> None:
+    def __init__(self, job: Job, executor: Executor, watcher: Watcher, notify: Callable[[str], None]) -> None:
         self.running: dict[int, _Running] = {}
         self._job = job
         self._executor = executor
         self._watcher = watcher
+        self._notify = notify
         self._failures = 0
         self._said = False
 
@@ -159,7 +111,7 @@ class _Sitting:
         if running:
             self._said = True
             others = "trial that another process trains" if running == 1 else "trials that others train"
-            self._job.say(f"waiting for {running} {others}")
+            self._notify(f"waiting for {running} {others}")
 
     def start_one(self) -> bool:
         """Asks for a trial and submits it, if one is missing; says whether it was.

@@ -9,6 +9,7 @@ from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import with_verdict
 from drill_models.step import Step
+from search.context import RunContext
 from search.evaluation.run_cache import ConfirmedRun, ConfirmedRuns, RunKey, key_of
 from search.evaluation.statistics import make_verdict
 from search.executors.base import Executor
@@ -59,7 +60,7 @@ def confirm(
     machines: Machines,
     kept: ConfirmedRuns,
     watcher: Watcher,
-    should_stop: Callable[[], bool],
+    context: RunContext,
 ) -> tuple[Confirmed, ...]:
     """Trains each step with each seed, as many runs at a time as the machine takes.
 
@@ -70,14 +71,14 @@ def confirm(
         machines: What trains.
         kept: Runs of earlier sittings, which are not repeated; new ones are added as they end.
         watcher: What is told.
-        should_stop: Asked all the time.
+        context: Told what begins and when a worker died, and asked all the time whether to stop.
 
     Returns:
         One a step, in their order.
 
     Raises:
         DrillError: Data are not to be had, or a run failed.
-        Interrupted: `should_stop` said yes; what had ended is kept.
+        Interrupted: The context said so; what had ended is kept.
     """
     names = dict.fromkeys(step.dataset for step in steps)
     found = [resolve_itself(name, source, f"a verdict on {name}") for name in names]
@@ -96,12 +97,12 @@ def confirm(
                     watcher.run(steps[i], run, True)
         if left:
             at_a_time = min(len(left), machines.places)
-            source.say(
+            context.notify(
                 f"training from scratch on all {len(data.train):,} training images of {data.name}: "
                 f"{counted(len(left), 'run')}, {at_a_time} at a time; -v shows each epoch"
             )
-            with machines.executor(data, at_a_time, should_stop) as executor:
-                for run in _train(left, executor, watcher, source.say, should_stop):
+            with machines.executor(data, at_a_time, context.should_stop) as executor:
+                for run in _train(left, executor, watcher, context):
                     kept.add(run)
                     for i in mine:
                         if keys[i] == run.key:
@@ -116,8 +117,7 @@ def _train(
     left: Mapping[tuple[RunKey, int], Step],
     executor: Executor,
     watcher: Watcher,
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
+    context: RunContext,
 ) -> Iterator[ConfirmedRun]:
     """Each run, as they end."""
     cases = list(left.items())
@@ -129,7 +129,7 @@ def _train(
     def on_epoch(task: Task, record: EpochRecord) -> None:
         watcher.epoch(cases[task.key][1], task.seed, record)
 
-    for ended in train_all(tasks, executor, on_epoch=on_epoch, say=say, should_stop=should_stop):
+    for ended in train_all(tasks, executor, on_epoch=on_epoch, context=context):
         yield ConfirmedRun(
             key=cases[ended.task.key][0][0],
             seed=ended.task.seed,

@@ -9,6 +9,7 @@ from drill_models.resolve import DataSource, Resolved, resolve
 from drill_models.result import EpochRecord, Run
 from drill_models.run import load, recorded_run, result_of
 from drill_models.step import Step
+from search.context import RunContext
 from search.executors.machines import Machines
 from search.executors.run_tasks import seed_range, train_all
 from search.executors.tasks import Task
@@ -26,7 +27,7 @@ def retrain(
     machines: Machines,
     on_data: Callable[[Resolved], None],
     on_epoch: Callable[[int, EpochRecord], None],
-    should_stop: Callable[[], bool],
+    context: RunContext,
 ) -> tuple[Step, ...]:
     """Trains a step from scratch, with one seed or several side by side.
 
@@ -40,14 +41,14 @@ def retrain(
         machines: What trains.
         on_data: Called once with the data set that was found.
         on_epoch: Called with seed and record after each epoch.
-        should_stop: Asked before each batch.
+        context: Told when a worker died, and asked before each batch whether to stop.
 
     Returns:
         For each seed, in order, the step with the new run in its result.
 
     Raises:
         DrillError: The data are not to be had, or training diverged or failed.
-        Interrupted: `should_stop` said yes.
+        Interrupted: The context said so.
     """
     resolved = resolve(step.dataset, source)
     on_data(resolved)
@@ -62,13 +63,12 @@ def retrain(
     at_a_time = min(seeds, machines.places)
     tasks = [Task(key=each, label=f"{step.name}, seed {each}", recipe=step.recipe, seed=each) for each in chosen]
     runs: dict[int, Run] = {}
-    with machines.executor(data, at_a_time, should_stop) as executor:
+    with machines.executor(data, at_a_time, context.should_stop) as executor:
         for ended in train_all(
             tasks,
             executor,
             on_epoch=lambda task, record: on_epoch(task.seed, record),
-            say=source.say,
-            should_stop=should_stop,
+            context=context,
         ):
             if ended.diverged is not None:
                 raise DrillError(f"{ended.task.label}: training diverged: {ended.diverged}")

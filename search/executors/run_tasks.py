@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from drill_models.backend import Environment
-from drill_models.errors import DrillError, Interrupted
+from drill_models.errors import DrillError
 from drill_models.result import EpochRecord
+from search.context import RunContext
 from search.executors.base import Executor
 from search.executors.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Lost, Task
 
@@ -55,8 +56,7 @@ def train_all(
     executor: Executor,
     *,
     on_epoch: Callable[[Task, EpochRecord], None],
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
+    context: RunContext,
 ) -> Iterator[Finished]:
     """Trains each task, as many at a time as the executor takes, and yields each as it ends.
 
@@ -64,19 +64,17 @@ def train_all(
         tasks: With different keys.
         executor: What trains.
         on_epoch: Called after each epoch.
-        say: Told in a sentence when a worker died.
-        should_stop: Asked all the time.
+        context: Told when a worker died, and asked all the time whether to stop.
 
     Raises:
         DrillError: A run failed or was refused.
-        Interrupted: `should_stop` said yes.
+        Interrupted: The context said so.
     """
     waiting = deque(tasks)
     running: dict[int, _Running] = {}
     losses: dict[tuple[int, bool], int] = {}
     while waiting or running:
-        if should_stop():
-            raise Interrupted
+        context.check()
         while waiting and executor.free:
             task = waiting.popleft()
             running[task.key] = _Running(task)
@@ -102,11 +100,11 @@ def train_all(
                 case Ended(key=key, outcome=outcome, reason=reason):
                     raise DrillError(f"{running[key].task.label}: training {outcome}: {reason}")
                 case Lost(key=None, reason=reason):
-                    say(reason)
+                    context.notify(reason)
                 case Lost(key=int(key), reason=reason, killed=killed):
                     task = running.pop(key).task
                     times = losses[key, killed] = losses.get((key, killed), 0) + 1
                     if times == (MAX_KILLS if killed else MAX_CRASHES):
                         raise DrillError(f"{task.label}: {reason}, as {times} workers did")
-                    say(f"{reason}; {task.label} begins anew")
+                    context.notify(f"{reason}; {task.label} begins anew")
                     waiting.appendleft(task)

@@ -30,6 +30,7 @@ from drill_models.step import (
     Recipe,
 )
 from drill_models.step_io import load_step
+from search.context import RunContext
 from search.executors.base import open_executor
 from search.executors.run_tasks import train_all
 from search.executors.tasks import Task
@@ -151,7 +152,7 @@ def main() -> int:
             data = validation_data(find_mnist(arguments.data))
             with open_executor(data, Backend(), default_workers("cpu"), lambda: False) as executor:
                 for ended in train_all(
-                    tasks, executor, on_epoch=lambda task, record: None, say=print, should_stop=lambda: False
+                    tasks, executor, on_epoch=lambda task, record: None, context=RunContext(notify=print)
                 ):
                     name, seed = left[ended.task.key]
                     diverged = ended.diverged is not None

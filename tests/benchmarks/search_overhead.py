@@ -50,10 +50,12 @@ from drill_models.data import ResidentData
 from drill_models.device import usable_cores
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
+from search.commands.attached import Exporting, Publishing
 from search.config import DEFAULT_EPOCHS, SearchConfig, TrainingOptions
 from search.console.console import Screen
 from search.console.progress import SearchDisplay
 from search.engine.events import Opened
+from search.engine.observers import Observers
 from search.engine.run_search import search
 from search.executors.base import InProcess
 from search.pruning.pruners import is_hopeless
@@ -235,7 +237,8 @@ def sitting(config: SearchConfig, clock: Clock, trials: int) -> TimedDisplay:
     """Runs the search until the study has so many trials; its display says what happened when."""
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with TimedDisplay(clock, Screen(out=console), trials=trials) as display:
-        search(dataclasses.replace(config, trials=trials), display, lambda: False)
+        config = dataclasses.replace(config, trials=trials)
+        search(config, Observers(display, Exporting(config), Publishing(display.notice)), lambda: False)
     if TRAINING not in clock.spent:
         raise SystemExit("the search did not train by the executor that is made up here; nothing is timed")
     return display
