@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from drill_models.step import Augment
+from drill_models.train_config import Augment
 
 
 def augment_batch(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,8 @@ from drill_models.data import Images, ResidentData
 from drill_models.errors import Interrupted
 from drill_models.networks import Network, make_network
 from drill_models.result import EpochRecord
-from drill_models.step import (
+from drill_models.step import Recipe
+from drill_models.train_config import (
     SGD,
     Adam,
     AdamW,
@@ -27,7 +28,6 @@ from drill_models.step import (
     OneCycleSchedule,
     Optimizer,
     PlateauSchedule,
-    Recipe,
     Schedule,
     StepSchedule,
 )

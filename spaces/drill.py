@@ -16,35 +16,30 @@ from optuna.distributions import (
 )
 
 from drill_models.errors import StepError
-from drill_models.step import (
+from drill_models.step import Dropout, ModelConfig, Recipe
+from drill_models.train_config import (
     SGD,
     Adam,
     AdamW,
     Augment,
-    ConvBlock,
     CosineSchedule,
-    Dropout,
     ExponentialSchedule,
-    GapHead,
-    ModelConfig,
     NoSchedule,
     OneCycleSchedule,
     Optimizer,
     PlateauSchedule,
-    Recipe,
     Schedule,
     StepSchedule,
     TrainConfig,
 )
 from spaces.budget import Budget
+from spaces.encoding import differences, holds, model_dimensions, training_dimensions, widths_of
 from spaces.shrink import shrink
 from spaces.skeletons import (
     MAX_WIDTH,
     MIN_WIDTH,
     WIDTH_NAMES,
-    NormPlace,
     Skeleton,
-    SkeletonConv,
     assemble,
     smallest_model,
 )
@@ -156,22 +151,22 @@ class DrillSpace:
         """
         near: list[tuple[str, list[str]]] = []
         for skeleton in self._skeletons.values():
-            widths = _widths(skeleton, recipe.model)
+            widths = widths_of(skeleton, recipe.model)
             if widths is None:
                 continue
             point = {
                 **_UNUSED,
                 "skeleton": skeleton.name,
                 **widths,
-                **_model_dimensions(recipe.model),
-                **_training_dimensions(recipe.training),
+                **model_dimensions(recipe.model),
+                **training_dimensions(recipe.training),
             }
             decoded = Recipe(
                 model=self._model(point, recipe.model.num_classes),
                 training=_training(point, recipe.training.epochs),
             )
-            wrong = _differences(recipe.model_dump(), decoded.model_dump())
-            wrong += [name for name, d in self.distributions.items() if not _holds(d, point[name])]
+            wrong = differences(recipe.model_dump(), decoded.model_dump())
+            wrong += [name for name, d in self.distributions.items() if not holds(d, point[name])]
             if not wrong:
                 return point
             near.append((skeleton.name, wrong))
@@ -262,97 +257,3 @@ def _augment(point: Mapping[str, Any]) -> Augment | None:
         fill=_FILL[how],
     )
     return augment if augment.changes else None
-
-
-# --- recipe -> point -------------------------------------------------------------------------
-
-
-def _widths(skeleton: Skeleton, model: ModelConfig) -> Point | None:
-    """The widths that give a model's channels, or None where the blocks are not this skeleton's."""
-    if len(skeleton.blocks) != len(model.blocks):
-        return None
-    widths: Point = {}
-    for open_block, block in zip(skeleton.blocks, model.blocks, strict=True):
-        if isinstance(open_block, SkeletonConv) != isinstance(block, ConvBlock):
-            return None
-        if isinstance(open_block, SkeletonConv) and isinstance(block, ConvBlock):
-            if (open_block.kernel, open_block.padding) != (block.kernel, block.padding):
-                return None
-            widths.setdefault(open_block.width, block.channels)
-    return widths
-
-
-def _model_dimensions(model: ModelConfig) -> Point:
-    place: NormPlace = "none"
-    for block in model.blocks:
-        if isinstance(block, ConvBlock) and "batch_norm" in block.then and "relu" in block.then:
-            first = block.then.index("batch_norm") < block.then.index("relu")
-            place = "before_relu" if first else "after_relu"
-            break
-    dimensions: Point = {
-        "batch_norm": place,
-        "head": "gap" if isinstance(model.head, GapHead) else "full_conv",
-    }
-    if model.dropout is not None:
-        dimensions |= {"dropout": model.dropout.per, "dropout_rate": model.dropout.rate}
-    return dimensions
-
-
-def _training_dimensions(training: TrainConfig) -> Point:
-    dimensions: Point = {
-        "batch_size": training.batch_size,
-        "label_smoothing": training.label_smoothing,
-        "ema_decay": training.ema_decay,
-        "weight_decay": training.optimizer.weight_decay,
-    }
-    match training.optimizer:
-        case SGD(lr=lr, momentum=momentum, nesterov=nesterov):
-            kind = "nesterov" if nesterov else "sgd"
-            dimensions |= {"optimizer": kind, "sgd_lr": lr, "momentum": momentum}
-        case Adam(lr=lr):
-            dimensions |= {"optimizer": "adam", "adam_lr": lr}
-        case AdamW(lr=lr):
-            dimensions |= {"optimizer": "adamw", "adam_lr": lr}
-    dimensions["schedule"] = training.schedule.kind
-    match training.schedule:
-        case StepSchedule(every=every, gamma=gamma):
-            dimensions |= {"step_every": every, "step_gamma": gamma}
-        case ExponentialSchedule(gamma=gamma):
-            dimensions["decay"] = gamma
-        case OneCycleSchedule(warmup=warmup):
-            dimensions["warmup"] = warmup
-        case PlateauSchedule(factor=factor):
-            dimensions["step_gamma"] = factor
-    if training.augment is not None:
-        dimensions |= {
-            "rotation": round(training.augment.rotation),
-            "translation": training.augment.translation,
-            "scale": training.augment.scale,
-            "shear": round(training.augment.shear),
-            "interpolation": training.augment.interpolation,
-        }
-    return dimensions
-
-
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return value in choices
-        case IntDistribution(low=low, high=high):
-            return bool(low <= value <= high)
-        case FloatDistribution(low=low, high=high, step=step):
-            on_grid = step is None or abs((value - low) / step - round((value - low) / step)) < 1e-6
-            return bool(low - 1e-12 <= value <= high + 1e-12) and on_grid
-    raise TypeError(f"unknown distribution {type(distribution).__name__}")
-
-
-def _differences(wanted: Any, got: Any, key: str = "") -> list[str]:
-    """Dotted keys in which two dumps of a recipe differ."""
-    if isinstance(wanted, dict) and isinstance(got, dict):
-        keys = dict.fromkeys([*wanted, *got])
-        return [d for k in keys for d in _differences(wanted.get(k), got.get(k), f"{key}.{k}" if key else str(k))]
-    if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got) and key.endswith("blocks"):
-        return [
-            d for i, (w, g) in enumerate(zip(wanted, got, strict=True)) for d in _differences(w, g, f"{key}[{i}]")
-        ]
-    return [] if wanted == got else [key]

@@ -13,7 +13,8 @@ import torch
 from drill_models.data import ResidentData, validation_data
 from drill_models.datasets import dataset_facts
 from drill_models.resolve import Resolved
-from drill_models.step import SGD, ConvBlock, GapHead, ModelConfig, NoSchedule, PoolBlock, Recipe, TrainConfig
+from drill_models.step import ConvBlock, GapHead, ModelConfig, PoolBlock, Recipe
+from drill_models.train_config import SGD, NoSchedule, TrainConfig
 from tests.command_line import Run
 
 _RUNS = os.open(Path(gettempdir()) / f"drill-search-tests-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)

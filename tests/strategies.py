@@ -3,23 +3,17 @@
 from hypothesis import strategies as st
 
 from drill_models.datasets import IMAGE_SIZE
-from drill_models.step import (
+from drill_models.step import ConvBlock, Dropout, FullConvHead, GapHead, ModelConfig, Operation, PoolBlock
+from drill_models.train_config import (
     SGD,
     Adam,
     AdamW,
     Augment,
-    ConvBlock,
     CosineSchedule,
-    Dropout,
     ExponentialSchedule,
-    FullConvHead,
-    GapHead,
-    ModelConfig,
     NoSchedule,
     OneCycleSchedule,
-    Operation,
     PlateauSchedule,
-    PoolBlock,
     StepSchedule,
     TrainConfig,
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from drill_models.augment import augment_batch
 from drill_models.data import ResidentData
-from drill_models.step import Augment
+from drill_models.train_config import Augment
 
 
 def _angles(n: int, seed: int, limit: float) -> list[float]:

@@ -9,7 +9,8 @@ from drill_models.build import count_built
 from drill_models.count import count
 from drill_models.errors import StepError
 from drill_models.hand_steps import all_steps, ladder
-from drill_models.step import SGD, Augment, Step
+from drill_models.step import Step
+from drill_models.train_config import SGD, Augment
 from spaces.drill import DrillSpace
 from spaces.skeletons import load_skeletons
 from tests.spaces_for_tests import SPACE, random_points

@@ -31,7 +31,10 @@ from drill_models.networks import Network
 from drill_models.resolve import DataSource, raw_folder
 from drill_models.result import Result
 from drill_models.run import run as run_step
-from drill_models.step import (
+from drill_models.step import Recipe, Step
+from drill_models.step_io import load_step
+from drill_models.train import train
+from drill_models.train_config import (
     SGD,
     Adam,
     AdamW,
@@ -39,14 +42,10 @@ from drill_models.step import (
     CosineSchedule,
     OneCycleSchedule,
     Optimizer,
-    Recipe,
     Schedule,
-    Step,
     StepSchedule,
     TrainConfig,
 )
-from drill_models.step_io import load_step
-from drill_models.train import train
 from drill_models.weights import unpacked
 from search.export.notebook import notebook
 from search.export.python_file import python_file

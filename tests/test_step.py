@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from drill_models.result import last_three_mean
-from drill_models.step import SGD, ConvBlock, Dropout, GapHead, ModelConfig, PoolBlock, feature_shapes
+from drill_models.step import ConvBlock, Dropout, GapHead, ModelConfig, PoolBlock, feature_shapes
+from drill_models.train_config import SGD
 
 
 def test_values_are_frozen() -> None:

@@ -14,19 +14,9 @@ from drill_models.hand_steps import ladder
 from drill_models.networks import Network
 from drill_models.result import EpochRecord
 from drill_models.run import run
-from drill_models.step import (
-    SGD,
-    ConvBlock,
-    Dropout,
-    NoSchedule,
-    OneCycleSchedule,
-    PlateauSchedule,
-    PoolBlock,
-    Recipe,
-    Schedule,
-    StepSchedule,
-)
+from drill_models.step import ConvBlock, Dropout, PoolBlock, Recipe
 from drill_models.train import Diverged, train
+from drill_models.train_config import SGD, NoSchedule, OneCycleSchedule, PlateauSchedule, Schedule, StepSchedule
 from tests.strategies import AUGMENTS, OPTIMIZERS, SCHEDULES, training
 
 

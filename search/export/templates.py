@@ -113,3 +113,8 @@ def evaluate(net, images, labels, normalise):
         right += int((net(normalise(pixels.float())).argmax(1) == truth).sum())
     return right / len(labels)
 '''
+
+
+def number(value: float) -> str:
+    """A number as one writes it in code."""
+    return repr(int(value)) if float(value).is_integer() and abs(value) < 1e6 else repr(value)

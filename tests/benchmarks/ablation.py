@@ -22,14 +22,9 @@ from drill_models.data import validation_data
 from drill_models.device import default_workers
 from drill_models.json_lines import append_line, read_lines
 from drill_models.result import last_three_mean
-from drill_models.step import (
-    Augment,
-    ConvBlock,
-    CosineSchedule,
-    OneCycleSchedule,
-    Recipe,
-)
+from drill_models.step import ConvBlock, Recipe
 from drill_models.step_io import load_step
+from drill_models.train_config import Augment, CosineSchedule, OneCycleSchedule
 from search.context import RunContext
 from search.executors.base import open_executor
 from search.executors.run_tasks import train_all

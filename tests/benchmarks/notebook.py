@@ -20,24 +20,26 @@ from torchvision import datasets, transforms
 from drill_models.backend import DeviceName
 from drill_models.data import Images
 from drill_models.step import (
+    ConvBlock,
+    Dropout,
+    FullConvHead,
+    GapHead,
+    ModelConfig,
+    Operation,
+    Recipe,
+    feature_shapes,
+)
+from drill_models.train_config import (
     SGD,
     Adam,
     AdamW,
     Augment,
-    ConvBlock,
     CosineSchedule,
-    Dropout,
     ExponentialSchedule,
-    FullConvHead,
-    GapHead,
-    ModelConfig,
     OneCycleSchedule,
-    Operation,
     PlateauSchedule,
-    Recipe,
     StepSchedule,
     TrainConfig,
-    feature_shapes,
 )
 
 MEAN, STD = 0.1307, 0.3081
