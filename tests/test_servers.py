@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
 from search.config import SearchConfig
+from search.context import RunContext
 from search.storage import advisory_locks as server_locks_module
 from search.storage import url as storage_url
 from search.storage.advisory_locks import LockLost, ServerLocks, server_locks
@@ -213,7 +214,7 @@ def test_ctrl_c_is_heard_while_another_process_has_its_turn(server: Postgres) ->
     with (
         open_peers(url, "turns", Patience(seconds=0)) as one,
         one.turn(),
-        open_peers(url, "turns", Patience(should_stop=lambda: next(asked, True))) as other,
+        open_peers(url, "turns", Patience(RunContext(lambda: next(asked, True)))) as other,
         pytest.raises(Interrupted),
         other.turn(),
     ):
@@ -408,7 +409,7 @@ def test_patience_waits_for_a_server_and_for_nothing_else() -> None:
             return answer
         raise answer
 
-    assert Patience(say=said.append).with_(action) == 7
+    assert Patience(RunContext(notify=said.append)).with_(action) == 7
     assert [line.split(";")[0] for line in said] == [
         "the database does not answer (Exception)",
         "the database answers again",
@@ -418,10 +419,10 @@ def test_patience_waits_for_a_server_and_for_nothing_else() -> None:
         raise ProgrammingError("", {}, Exception("no such table"))
 
     with pytest.raises(ProgrammingError):
-        Patience(say=said.append).with_(wrong)
+        Patience(RunContext(notify=said.append)).with_(wrong)
     answers = [gone]
     with pytest.raises(Interrupted):
-        Patience(should_stop=lambda: True).with_(action)
+        Patience(RunContext(lambda: True)).with_(action)
 
 
 @pytest.mark.slow
@@ -432,7 +433,7 @@ def test_a_server_that_goes_away_while_a_search_begins(tmp_path: Path) -> None:
         server.stop()
         back = threading.Timer(2.0, server.start)
         back.start()
-        storage = open_storage(url, create=True, patience=Patience(say=said.append))
+        storage = open_storage(url, create=True, patience=Patience(RunContext(notify=said.append)))
         back.join()
         assert storage.get_all_studies() == []
         storage.engine.dispose()
@@ -442,7 +443,9 @@ def test_a_server_that_goes_away_while_a_search_begins(tmp_path: Path) -> None:
 def test_trials_are_read_though_the_server_breaks_off(server: Postgres) -> None:
     """Optuna asks again in the session whose connection broke, which then says something else."""
     said: list[str] = []
-    storage = open_storage(parse(server.database("breaks")), create=True, patience=Patience(say=said.append))
+    storage = open_storage(
+        parse(server.database("breaks")), create=True, patience=Patience(RunContext(notify=said.append))
+    )
     study = optuna.create_study(storage=storage)
     study.ask().suggest_float("x", 0, 1)
     broken = [2]

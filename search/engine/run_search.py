@@ -74,7 +74,7 @@ def _search(config: SearchConfig, machines: Machines, observer: Observer, contex
     data = validation_data(resolved)
     settings = settings_of(config, resolved.facts.name)
     name = config.study or study_name(settings, config.own_skeletons)
-    patience = Patience(context.notify, context.should_stop)
+    patience = Patience(context)
     storage = open_storage(url, create=True, patience=patience)
     with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
         opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers))

@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
 )
 
 from drill_models.errors import Interrupted
+from search.context import RunContext
 from search.storage.batched import TogetherStorage
 
 T = TypeVar("T")
@@ -57,13 +58,11 @@ class Patience:
     """How long a server that went away is waited for.
 
     Attributes:
-        say: Told in a sentence when the wait begins, and when it is over.
-        should_stop: Asked while waiting.
+        context: Told when the wait begins and when it is over, and asked meanwhile whether to stop.
         seconds: For so long.
     """
 
-    say: Callable[[str], None] = lambda line: None
-    should_stop: Callable[[], bool] = lambda: False
+    context: RunContext = field(default_factory=RunContext)
     seconds: float = PATIENCE
     _waits: bool = field(default=False, init=False)
 
@@ -73,7 +72,7 @@ class Patience:
         Raises:
             SQLAlchemyError: It failed otherwise, or the server is still gone.
             StorageInternalError: Likewise.
-            Interrupted: `should_stop` said yes while the server was gone.
+            Interrupted: The context said so while the server was gone.
         """
         began, wait, tries = time.monotonic(), FIRST_WAIT, 0
         while True:
@@ -82,7 +81,7 @@ class Patience:
             except (SQLAlchemyError, StorageInternalError) as error:
                 if not is_gone(error) or time.monotonic() - began > self.seconds:
                     raise
-                if self.should_stop():
+                if self.context.should_stop():
                     raise Interrupted from error
                 tries += 1
                 if tries > 1:  # a deadlock, for example, is over at once
@@ -91,7 +90,7 @@ class Patience:
                 self._end()
                 return result
             until = time.monotonic() + wait
-            while time.monotonic() < until and not self.should_stop():
+            while time.monotonic() < until and not self.context.should_stop():
                 time.sleep(LOOK)
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -99,7 +98,7 @@ class Patience:
         if not self._waits:
             self._waits = True
             kind = type(getattr(cause_of(error), "orig", None) or error).__name__
-            self.say(
+            self.context.notify(
                 f"the database does not answer ({kind}); it is tried again for {self.seconds / 60:.0f} minutes, "
                 f"and worker processes go on meanwhile"
             )
@@ -107,7 +106,7 @@ class Patience:
     def _end(self) -> None:
         if self._waits:
             self._waits = False
-            self.say("the database answers again")
+            self.context.notify("the database answers again")
 
 
 class PatientStorage(TogetherStorage):

@@ -91,7 +91,7 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
         settings = {"connect_args": connect_args(url), "pool_pre_ping": True}
         with closing(server_locks(url, connect_args(url), waits)) as locks:
             while True:
-                with suppress(LockLost), locks.held("tables", waits.should_stop) as has:
+                with suppress(LockLost), locks.held("tables", waits.context.should_stop) as has:
                     if not has:
                         raise Interrupted
                     return waits.with_(partial(PatientStorage, address, waits, settings))

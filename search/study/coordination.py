@@ -233,7 +233,7 @@ def open_peers(url: URL, study: str, patience: Patience) -> Iterator[Peers]:
         return
     locks = server_locks(url, connect_args(url), patience)
     try:
-        with ServerPeers(locks, study, patience.should_stop) as peers:
+        with ServerPeers(locks, study, patience.context.should_stop) as peers:
             yield peers
     finally:
         locks.close()
