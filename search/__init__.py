@@ -1,1 +1,1 @@
-"""The search: sampler, pruner, runner, study, export and command line."""
+"""The search: from the command line down to studies and what trains; CONTRIBUTING.md draws its sub-packages."""
