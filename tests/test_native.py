@@ -2,19 +2,17 @@
 
 import itertools
 
-import numpy as np
+import llvmlite.binding as llvm
 import pytest
 import torch
 from hypothesis import given, settings
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from drill_models.backend import Backend, EngineName
 from drill_models.build import build
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.hand_steps import all_steps
-from drill_models.native.compile import Processor, processor
+from drill_models.native.compile import LANES_VARIABLE, Processor, processor, processors, target_machine
 from drill_models.native.convolutions import split
 from drill_models.native.network import NativeNetwork
 from drill_models.native.plan import Unsupported, make_plan
@@ -32,6 +30,7 @@ from drill_models.step import (
 )
 from drill_models.torch_network import TorchNetwork
 from drill_models.train import train
+from tests.agreement import assert_agree
 from tests.strategies import models
 
 _OPERATIONS: tuple[Operation, ...] = ("batch_norm", "relu", "dropout")
@@ -46,99 +45,33 @@ HEADS: list[Head] = [
 ]
 
 
-class _Masked(nn.Module):
-    """Dropout by the very masks that the kernels draw: lowbias32 of element number plus key."""
+# Several hand steps have one model.
+MODELS = {step.model: step.name for step in reversed(all_steps())}
+NARROWER = ["a-runs 4", "b-cyclic 5", "c-under-20k 4", "d-rotation 3", "e-codes 4"]
+"""Hand steps that vectors narrower than the processor's own are tried with; one of each ladder."""
 
-    def __init__(self, layer: nn.Dropout | nn.Dropout2d, native: NativeNetwork, index: int, lanes: int) -> None:
-        super().__init__()
-        self._rate, self._channels = layer.p, isinstance(layer, nn.Dropout2d)
-        self._native, self._index, self._lanes = native, index, lanes
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        n, c, h, w = x.shape
-        lanes = self._lanes
-        area = 1 if self._channels else h * w
-        image, lane = np.arange(n) // lanes, np.arange(n) % lanes
-        element = np.arange(c * area, dtype=np.uint32)[None] * np.uint32(lanes) + lane[:, None].astype(np.uint32)
-        hashed = element + self._native.dropout_keys[self._index][image][:, None]
-        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-            hashed = (hashed ^ (hashed >> np.uint32(shift))) * np.uint32(factor)
-        hashed ^= hashed >> np.uint32(16)
-        kept = torch.from_numpy(hashed >= round(self._rate * 2**32))
-        shape = (n, c, 1, 1) if self._channels else (n, c, h, w)
-        return x * kept.view(shape) / (1 - self._rate)
+WIDTHS = processors()
+every_width = pytest.mark.parametrize("target", WIDTHS, ids=lambda target: f"{target.lanes} lanes")
 
 
-def _with_masks(net: nn.Module, native: NativeNetwork, lanes: int) -> list[_Masked]:
-    """Puts the kernels' masks in the place of a PyTorch network's dropout layers."""
-    layers = [i for i, layer in enumerate(native.plan.layers) if "dropout" in layer.ops]
-    found = [
-        (parent, name, child)
-        for parent in net.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.Dropout | nn.Dropout2d)
+def _pairs() -> list[object]:
+    """Every model at the processor's own width, one of each ladder at the narrower ones."""
+    return [
+        pytest.param(model, target, id=f"{name}-{target.lanes} lanes")
+        for target in WIDTHS
+        for model, name in MODELS.items()
+        if target == WIDTHS[0] or name in NARROWER
     ]
-    masked = []
-    for (parent, name, child), layer in zip(found, layers, strict=True):
-        masked.append(_Masked(child, native, layer, lanes))
-        setattr(parent, name, masked[-1])
-    return masked
 
 
-def _agree(
-    model: ModelConfig, n: int, *, seed: int = 0, smoothing: float = 0.0, target: Processor | None = None
-) -> None:
-    """Compares scores, loss, slopes, running statistics and evaluation of both engines.
-
-    On two batches, the second of which is smaller, and on more images than a batch in evaluation.
-    """
-    target = target or processor()
-    torch.manual_seed(seed)
-    net = build(model)
-    reference = build(model)
-    reference.load_state_dict(net.state_dict())
-    native = NativeNetwork(model, net, max_batch=n, seed=seed, target=target)
-    (flat,) = native.parameters()
-    _with_masks(reference, native, target.lanes)
-    # In double precision, so that the difference is the kernels' own rounding.
-    reference.double()
-    for size in (n, max(1, n // 2)):
-        images, labels = torch.randn(size, 1, 28, 28), torch.randint(0, model.num_classes, (size,))
-        loss, hits = native.train_batch(images, labels, label_smoothing=smoothing)
-        reference.train()
-        reference.zero_grad()
-        scores = reference(images.double())
-        expected = F.cross_entropy(scores, labels, label_smoothing=smoothing)
-        expected.backward()  # type: ignore[no-untyped-call]
-        assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-5)
-        best, second = scores.detach().topk(2).values.T
-        clear = best - second > 1e-3  # of others either may win
-        right = scores.argmax(1) == labels
-        assert int((right & clear).sum()) <= int(hits) <= int((right | ~clear).sum())
-        at = 0
-        assert flat.grad is not None
-        for name, p in reference.named_parameters():
-            assert p.grad is not None
-            own = flat.grad[at : at + p.numel()].view_as(p)
-            # A value near a kink of ReLU or of pooling may fall on its other side: without batch norm, and in
-            # tiny batches, one of them is more of the whole.
-            assert float((own - p.grad).norm()) <= 6e-3 * float(p.grad.norm()) + 5e-5, name
-            at += p.numel()
-        assert at == len(flat)
-    trained, wanted = native.module().state_dict(), reference.state_dict()
-    for name, value in trained.items():
-        if "running" in name:
-            assert torch.allclose(value.double(), wanted[name], rtol=1e-3, atol=1e-5), name
-    reference.eval()
-    images = torch.randn(2 * n + 3, 1, 28, 28)
-    assert torch.allclose(native.scores(images).double(), reference(images.double()), rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize(("model", "target"), _pairs())
+def test_hand_steps(model: ModelConfig, target: Processor) -> None:
+    assert_agree(model, 21, target=target)
 
 
-@pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.name)
-def test_hand_steps(step) -> None:  # type: ignore[no-untyped-def]
-    _agree(step.model, 37)
+def test_narrower_vectors_are_tried_with_one_hand_step_of_each_ladder() -> None:
+    assert set(NARROWER) <= set(MODELS.values())
+    assert {name.split()[0] for name in NARROWER} == {step.name.split()[0] for step in all_steps()}
 
 
 @pytest.mark.parametrize("then", ORDERS, ids="-".join)
@@ -149,7 +82,7 @@ def test_every_order_of_operations(then: tuple[Operation, ...]) -> None:
         ConvBlock(channels=7, then=then),
     )
     dropout = Dropout(rate=0.3) if "dropout" in then else None
-    _agree(ModelConfig(blocks=blocks, dropout=dropout, head=GapHead()), 20, smoothing=0.1)
+    assert_agree(ModelConfig(blocks=blocks, dropout=dropout, head=GapHead()), 20, smoothing=0.1)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)
@@ -166,19 +99,25 @@ def test_residual_and_separable_blocks(head: Head, per: str) -> None:
         ConvBlock(channels=11, kernel=1, residual=True, then=("relu",)),
         PoolBlock(kind="pool", size=2),
     )
-    _agree(ModelConfig(blocks=blocks, dropout=Dropout(rate=0.2, per=per), head=head), 33)  # type: ignore[arg-type]
+    assert_agree(ModelConfig(blocks=blocks, dropout=Dropout(rate=0.2, per=per), head=head), 33)  # type: ignore[arg-type]
 
 
+@every_width
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 64])
-def test_batches_that_do_not_fill_their_lanes(n: int) -> None:
+def test_batches_that_do_not_fill_their_lanes(n: int, target: Processor) -> None:
     blocks = (ConvBlock(channels=4, then=("batch_norm", "relu")), ConvBlock(channels=4, then=("batch_norm",)))
-    _agree(ModelConfig(blocks=blocks, head=GapHead(classifier="linear")), n)
+    assert_agree(ModelConfig(blocks=blocks, head=GapHead(classifier="linear")), n, target=target)
 
 
 @pytest.mark.parametrize(
     "target",
-    [Processor(lanes=16, registers=32), Processor(lanes=8, registers=16), Processor(lanes=4, registers=32)],
-    ids=["AVX-512", "AVX2", "NEON"],
+    [
+        *WIDTHS,
+        Processor(lanes=16, registers=32),
+        Processor(lanes=8, registers=16),
+        Processor(lanes=4, registers=32),
+    ],
+    ids=[*(f"{width.lanes} lanes" for width in WIDTHS), "AVX-512", "AVX2", "NEON"],
 )
 def test_tiles_of_other_processors(target: Processor) -> None:
     """What is compiled for them runs here too, only slower or in more instructions."""
@@ -190,22 +129,34 @@ def test_tiles_of_other_processors(target: Processor) -> None:
         ConvBlock(channels=13, padding=1, separable=True, residual=True, then=then),
     )
     model = ModelConfig(blocks=blocks, dropout=Dropout(rate=0.2), head=GapHead())
-    _agree(model, 21, target=target)
+    assert_agree(model, 21, target=target)
 
 
-@settings(max_examples=15, deadline=None)
-@given(models())
-def test_whatever_can_be_planned(model: ModelConfig) -> None:
+def _covered(model: ModelConfig) -> bool:
     try:
         make_plan(model)
     except Unsupported:
-        return
-    _agree(model, 6)
+        return False
+    return True
+
+
+@every_width
+def test_random_networks(target: Processor) -> None:
+    compared: set[ModelConfig] = set()
+
+    @settings(max_examples=20 if target == WIDTHS[0] else 10, deadline=None)
+    @given(models().filter(_covered))
+    def compare(model: ModelConfig) -> None:
+        compared.add(model)
+        assert_agree(model, 6, target=target)
+
+    compare()
+    assert len(compared) >= (15 if target == WIDTHS[0] else 8)
 
 
 def test_pooling_twice_is_pooling_once_and_first_is_not_covered() -> None:
     twice = (ConvBlock(channels=4), PoolBlock(kind="pool", size=2), PoolBlock(kind="pool", size=3))
-    _agree(ModelConfig(blocks=twice, head=GapHead()), 9)
+    assert_agree(ModelConfig(blocks=twice, head=GapHead()), 9)
     first = ModelConfig(blocks=(PoolBlock(kind="pool", size=2), ConvBlock(channels=12)), head=GapHead())
     with pytest.raises(Unsupported):
         make_plan(first)
@@ -213,6 +164,30 @@ def test_pooling_twice_is_pooling_once_and_first_is_not_covered() -> None:
     assert isinstance(fallback, TorchNetwork)
     with pytest.raises(DrillError, match="--engine native does not cover pooling"):
         make_network(first, Backend(engine="native"), batch=4, max_batch=4, seed=0)
+
+
+def test_the_variable_restricts_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(LANES_VARIABLE, raising=False)
+    assert processor() == WIDTHS[0]
+    for width in WIDTHS:
+        monkeypatch.setenv(LANES_VARIABLE, str(width.lanes))
+        assert processor() == width
+    for wrong in ("32", "eight"):
+        monkeypatch.setenv(LANES_VARIABLE, wrong)
+        with pytest.raises(DrillError, match=LANES_VARIABLE):
+            processor()
+
+
+@pytest.mark.skipif("x86_64" not in llvm.get_process_triple(), reason="reads the names of x86's registers")
+@every_width
+def test_code_of_a_narrower_width_uses_no_wider_registers(target: Processor) -> None:
+    module = llvm.parse_assembly(
+        "define void @f(ptr %a) {\n %v = load <32 x float>, ptr %a\n %s = fadd <32 x float> %v, %v\n"
+        " store <32 x float> %s, ptr %a\n ret void\n}"
+    )
+    assert "mm0" in (text := target_machine(target).emit_assembly(module))
+    # Four lanes may use the registers of eight: LLVM is given no vectors that need them.
+    assert ("zmm" in text) == (target.lanes == 16)
 
 
 def test_wide_networks_fall_back() -> None:

@@ -37,7 +37,7 @@ class NativeNetwork:
             net: Built from it; its parameters and running statistics are the start.
             max_batch: Images in the largest batch.
             seed: Of dropout's masks.
-            target: What to compile for; tests give others than the processor at hand.
+            target: What to compile for; what `processor` returns, unless given.
 
         Raises:
             Unsupported: The kernels do not cover the network.
@@ -50,7 +50,7 @@ class NativeNetwork:
         registers = target.registers
         self.arena = lay_out(self.plan, self._blocks, lanes=self._lanes, registers=registers)
         writer = Writer(self.plan, self.arena, lanes=self._lanes, registers=registers)
-        self._compiled = compiled(writer.write())
+        self._compiled = compiled(writer.write(), target)
         arguments = [*[ctypes.c_void_p] * 5, ctypes.c_int64, ctypes.c_float]
         self._functions = {
             name: self._compiled.function(name, arguments)
