@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from drill_models.checksums import check_files
 from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
 from drill_models.errors import DataError
 from drill_models.resolve import Resolved, raw_folder
@@ -93,6 +94,7 @@ def full_data(resolved: Resolved) -> ResidentData:
     Raises:
         DataError: A file is unreadable or corrupt.
     """
+    check_files(resolved.facts, raw_folder(resolved.facts, resolved.root), train=False)
     images = _read(resolved, train=True)
     return _resident(resolved, images, images, _read(resolved, train=False))
 

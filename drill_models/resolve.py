@@ -7,6 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
+from drill_models.checksums import check_files, fingerprint
 from drill_models.datasets import DatasetFacts, DatasetName, dataset_facts
 from drill_models.errors import DataError
 
@@ -54,6 +55,10 @@ class Resolved:
     root: Path
     instead_of_mnist: str | None = None
 
+    def fingerprint(self, *, test: bool = False) -> str:
+        """A short digest of the training files, and of the test files if asked for."""
+        return fingerprint(self.facts, raw_folder(self.facts, self.root), test=test)
+
 
 def resolve(name: DatasetName, source: DataSource) -> Resolved:
     """Finds a data set's files, downloading them where they are absent.
@@ -62,7 +67,7 @@ def resolve(name: DatasetName, source: DataSource) -> Resolved:
 
     Raises:
         DataError: Any other data set is neither there nor to be downloaded, or the folder that was named for it
-            does not exist: it may be mistyped.
+            does not exist: it may be mistyped. Or a file is not the published one.
     """
     facts = dataset_facts(name)
     if facts.folder is not None and source.folder is not None and not source.folder.is_dir():
@@ -70,6 +75,7 @@ def resolve(name: DatasetName, source: DataSource) -> Resolved:
             f"--data {source.folder}: there is no such folder; make it first to have {name} downloaded"
         )
     if facts.folder is None or is_present(facts, source.root):
+        check_files(facts, raw_folder(facts, source.root), train=True)
         return Resolved(facts, source.root)
     try:
         _download(facts, source)

@@ -312,6 +312,7 @@ def _write_mnist(root: Path, *, spoilt: str = "") -> None:
 
 def test_doctor_looks_at_the_files_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRILL_OWN_DATA", "1")
     _write_mnist(tmp_path / "whole")
     assert _findings(tmp_path / "whole", offline=True)["data"].state == "ok"
     _write_mnist(tmp_path / "spoilt", spoilt="t10k-labels-idx1-ubyte")
@@ -327,6 +328,7 @@ def test_a_data_folder_that_needs_nothing_need_not_be_writable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRILL_OWN_DATA", "1")
     _write_mnist(tmp_path / "shared")
     monkeypatch.setattr("search.commands.doctor._writable", lambda path: "shared" not in str(path))
     found = _findings(tmp_path / "shared", offline=False)

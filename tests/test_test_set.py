@@ -13,8 +13,9 @@ from tests.command_line import Run
 
 
 @pytest.fixture
-def blind(tmp_path: Path) -> Path:
+def blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """MNIST's files, with 5,000 real digits twelve times over to train on and test files that hold nothing."""
+    monkeypatch.setenv("DRILL_OWN_DATA", "1")
     facts = dataset_facts("mnist")
     folder = raw_folder(facts, tmp_path / "data")
     folder.mkdir(parents=True)

@@ -78,7 +78,7 @@ def _yaml(file: Path) -> tuple[str, dict[str, Any]]:
 def _project() -> tuple[str, dict[str, Any]]:
     where = f"{PROJECT} [{TABLE}]"
     try:
-        content = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
+        content = tomllib.loads(PROJECT.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return where, {}
     except (OSError, ValueError) as error:

@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from drill_models.checksums import wrong_files
 from drill_models.datasets import DATASET_NAMES, DatasetName, dataset_facts
 from drill_models.errors import DrillError
-from drill_models.resolve import DataSource, is_present
+from drill_models.resolve import DataSource, is_present, raw_folder
 from search.commands.doctor_data import spoilt_files, unreachable_mirrors
 from search.text import without_passwords
 
@@ -142,7 +143,7 @@ def _data(source: DataSource, broken: set[str]) -> Iterator[Finding]:
         try:
             if facts.folder is None or not is_present(facts, root):
                 continue
-            wrong = spoilt_files(facts, root)
+            wrong = spoilt_files(facts, root) + wrong_files(facts, raw_folder(facts, root))
         except (DrillError, OSError) as error:
             yield Finding(what="data", state="trouble", found=str(error), remedy=f"make {root} readable")
             return
