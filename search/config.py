@@ -57,7 +57,8 @@ class SearchConfig:
         target: Accuracy (fraction) that the display and step 6 judge by.
         dataset: What to train on.
         training: Where data are, what trains, and how many trials at a time.
-        timeout: Seconds after which no further trial starts, or None.
+        timeout: Seconds after which nothing further starts to train, or None.
+        hard_timeout: Seconds after which what trains ends, too, as at SIGTERM, or None.
         seed: Decides proposals and trainings.
         sampler: What proposes.
         pruner: What stops weak trials.
@@ -87,6 +88,7 @@ class SearchConfig:
     dataset: DatasetName = "mnist"
     training: TrainingOptions = TrainingOptions()
     timeout: float | None = None
+    hard_timeout: float | None = None
     seed: int = 0
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "forecast"

@@ -96,6 +96,7 @@ def search_config(
     finalist_seeds: int = 2,
     hold_seeds: int | None = None,
     timeout: float | None = None,
+    hard_timeout: float | None = None,
     seed: int = 0,
     storage: str | None = None,
     study: str | None = None,
@@ -109,8 +110,9 @@ def search_config(
     """
     if not 0 < target <= 1:
         raise DrillError(f"--target is a fraction above 0 and at most 1, for example 0.994, got {target:g}")
-    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
-        raise DrillError(f"--timeout must be a number of seconds above 0, got {timeout:g}")
+    for option, seconds in (("--timeout", timeout), ("--hard-timeout", hard_timeout)):
+        if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+            raise DrillError(f"{option} must be a number of seconds above 0, got {seconds:g}")
     if study is not None:
         check_study_name("--study", study)
     if finalists == 1:
@@ -128,6 +130,7 @@ def search_config(
         dataset=name,
         training=training,
         timeout=timeout,
+        hard_timeout=hard_timeout,
         seed=seed,
         sampler=one_of("--sampler", sampler, SAMPLER_NAMES),
         pruner=one_of("--pruner", pruner, PRUNER_NAMES),

@@ -10,11 +10,15 @@ import pytest
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from drill_models.backend import Backend
 from drill_models.data import ResidentData
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord, last_three_mean
+from search.context import RunContext
+from search.deadline import Deadline
 from search.engine import trial_loop as runner
 from search.engine.job import Job
+from search.executors.base import InProcess
 from search.study import attributes as attrs
 from search.study import constraints, requeue
 from search.study.coordination import OnlyProcess
@@ -321,6 +325,7 @@ def test_failures_in_a_row_end_the_search(few_digits: ResidentData) -> None:
 
 
 def test_timeout_starts_no_further_trial(few_digits: ResidentData) -> None:
-    job = replace(small_job(trials=50), timeout=1e-9)
-    assert run_here(job, few_digits, Log(), never)
+    job = small_job(trials=50)
+    context = RunContext(never, deadline=Deadline.after(0))
+    assert runner.run_trials(job, InProcess(few_digits, Backend(), never), Log(), context)
     assert tally(job.study).trained == 0

@@ -59,6 +59,9 @@ class Told(Log, NullObserver):
     def opened(self, opened: Opened) -> None:
         self.study = opened
 
+    def proposed(self, seconds: float) -> None:
+        pass
+
     def finals(self, trials: Sequence[FrozenTrial], trainings: int) -> None:
         self.lines.append(f"finals of {sorted(trial.number for trial in trials)}")
 

@@ -9,21 +9,25 @@ import typer
 from typer.exceptions import TyperException
 
 from drill_models.errors import DrillError
-from search.cli import doctor, evaluation, results, search, steps, studies
+from search.cli import doctor, results, search, steps, studies
+from search.cli import evaluation as verdicts
 from search.cli.app import INTERRUPTED, USAGE, app
+from search.commands.interrupt import leave_at_once
 from search.console.console import Screen
 from search.text import PROGRAM, in_digits, typed
 
-__all__ = ["doctor", "evaluation", "main", "results", "search", "steps", "studies"]
+__all__ = ["doctor", "main", "results", "search", "steps", "studies", "verdicts"]
 
 
 def main() -> None:
     """Entry point of the console script."""
     screen = Screen()
     try:
-        sys.exit(_run(screen))
+        code = _run(screen)
     finally:
         screen.close()
+    leave_at_once(code)
+    sys.exit(code)
 
 
 def _run(screen: Screen) -> int:

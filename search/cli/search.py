@@ -65,6 +65,14 @@ Starts = Annotated[
         help="Train the package's starting points (networks of today, made narrow enough), after hand steps.",
     ),
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Seconds after which nothing further starts to train; what trains goes on."),
+]
+HardTimeout = Annotated[
+    float | None,
+    typer.Option("--hard-timeout", help="Seconds after which what trains ends, too; the same command goes on."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Decides proposals and trainings.")]
 SearchStorage = Annotated[
     str | None, typer.Option("--storage", help="Database URL. Default: SQLite in ./studies.")
@@ -107,7 +115,11 @@ def search(
     baselines: Baselines = None,
     skeletons: SkeletonFiles = None,
     sampler: Annotated[
-        str, typer.Option(autocompletion=among(SAMPLER_NAMES), help=f"One of {', '.join(SAMPLER_NAMES)}.")
+        str,
+        typer.Option(
+            autocompletion=among(SAMPLER_NAMES),
+            help=f"One of {', '.join(SAMPLER_NAMES)}. gp may take minutes a proposal, the others milliseconds.",
+        ),
     ] = "tpe",
     pruner: Annotated[
         str, typer.Option(autocompletion=among(PRUNER_NAMES), help=f"One of {', '.join(PRUNER_NAMES)}.")
@@ -129,7 +141,8 @@ def search(
         ),
     ] = None,
     finalist_seeds: Annotated[int, typer.Option(min=0, max=100, help="With so many other seeds.")] = 2,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial starts.")] = None,
+    timeout: Timeout = None,
+    hard_timeout: HardTimeout = None,
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -197,6 +210,8 @@ def frontier(
     baselines: Baselines = None,
     skeletons: SkeletonFiles = None,
     starts: Starts = True,
+    timeout: Timeout = None,
+    hard_timeout: HardTimeout = None,
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",

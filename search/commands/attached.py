@@ -24,11 +24,16 @@ class Exporting(NullObserver):
 
     Attributes:
         exported: The step file that was written.
+        study: The study that is searched, once it is open.
     """
 
     def __init__(self, config: SearchConfig) -> None:
         self._config = config
         self.exported: Path | None = None
+        self.study: str | None = None
+
+    def opened(self, opened: Opened) -> None:
+        self.study = opened.study.study_name
 
     def closing(self, outcome: Outcome) -> None:
         """Writes the trial that was found, not the best of now: other processes may end trials meanwhile."""

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import drill_search_main
 from drill_models.checksums import wrong_files
 from drill_models.datasets import DATASET_NAMES, DatasetName, dataset_facts
 from drill_models.errors import DrillError
@@ -64,6 +65,7 @@ def examine(source: DataSource, storage: str | None, *, wrong_options: str | Non
     if wrong_options is not None:
         found = without_passwords(wrong_options)
         yield Finding(what="options", state="trouble", found=found, remedy="mend the file that sets them")
+    yield _packages()
     broken = set()
     for name, module in LIBRARIES.items():
         library = _library(name, module)
@@ -79,6 +81,14 @@ def examine(source: DataSource, storage: str | None, *, wrong_options: str | Non
     if not broken & {"optuna", "sqlalchemy"}:
         yield _storage(storage)
     yield _extra()
+
+
+def _packages() -> Finding:
+    wrong = drill_search_main.problem(every_file=True)
+    if wrong is None:
+        return Finding(what="packages", state="ok", found=f"{', '.join(drill_search_main.PACKAGES)} are its own")
+    found, _, remedy = wrong.rpartition(": ")
+    return Finding(what="packages", state="trouble", found=found, remedy=remedy)
 
 
 def _library(name: str, module: str) -> Finding:

@@ -14,7 +14,7 @@ def check_early(config: SearchConfig) -> None:
         DrillError: One of them cannot be used as asked.
     """
     url = parse(config.storage or DEFAULT_STORAGE)
-    exists = reach(url)
+    exists = reach(url, pass_locked=True)
     if config.out is not None:
         check_writable(config.out)
     if exists and config.study is not None:

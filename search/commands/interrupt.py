@@ -1,14 +1,30 @@
 """Ctrl-C and SIGTERM end the work cleanly: at the next batch, with everything kept."""
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from search.context import GIVEN_UP
+
 TWICE = 1.0
 """Seconds within which a second signal is the first one again."""
+
+
+def leave_at_once(code: int) -> None:
+    """Ends the process, if a thread that was given up still computes; does nothing otherwise.
+
+    Python would take what PyTorch's threads use away under them, which ends in an abort and another exit code.
+    """
+    if any(thread.name == GIVEN_UP for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
 
 
 class StopFlag:

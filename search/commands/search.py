@@ -18,10 +18,12 @@ from search.console.json_output import search_document
 from search.console.progress import SearchDisplay
 from search.console.tables import percent
 from search.console.trial_tables import baseline_table, best_table, front_table
+from search.deadline import Deadline
 from search.engine.events import Outcome
 from search.engine.observers import Observers
 from search.engine.reevaluation import trainings_left
 from search.engine.run_search import search
+from search.export.rescue import step_6_saved
 from search.export.step import verdict_in
 from search.storage.storage import storage_errors
 from search.storage.url import parse, shown
@@ -48,8 +50,9 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
     """
     words = [PROGRAM, *map(_without_password, command[1:])]
     again = typed(shlex.join(words[1:]))
+    hard = Deadline.after(config.hard_timeout)
     with (
-        stop_on_signals() as should_stop,
+        stop_on_signals() as signalled,
         SearchDisplay(
             screen,
             trials=config.trials,
@@ -61,14 +64,17 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         exporting = Exporting(config)
         observers = Observers(display, exporting, Tracking(config, display.notice), Publishing(display.notice))
         try:
-            outcome = search(replace(config, command=tuple(words)), observers, should_stop)
+            with step_6_saved(config, lambda: exporting.study):
+                outcome = search(
+                    replace(config, command=tuple(words)), observers, lambda: signalled() or not hard.may_start()
+                )
         except Interrupted:
             screen.notice(
                 "interrupted while it waited for the database, or for another process of this search; what was "
                 f"running is queued again. Go on with:\n  {again}"
             )
             return False
-    with storage_errors(outcome.opened.url):
+    with storage_errors(outcome.opened.url), step_6_saved(config, lambda: exporting.study):
         _summary(config, outcome, exporting.exported, screen)
     if not outcome.finished:
         counts = tally(outcome.opened.study)
@@ -77,7 +83,8 @@ def run_main_job(config: SearchConfig, screen: Screen, command: Sequence[str]) -
         kept = f"{counts.trained} of {config.trials} trials are kept, and {running} queued again"
         if counts.trained >= config.trials:
             kept = "all trials are kept, and what the best reached with other seeds so far"
-        screen.notice(f"interrupted; {kept}. Go on with:\n  {again}")
+        why = "interrupted" if hard.may_start() else "--hard-timeout is over"
+        screen.notice(f"{why}; {kept}. Go on with:\n  {again}")
     return outcome.finished
 
 
@@ -143,6 +150,8 @@ def _summary(config: SearchConfig, outcome: Outcome, exported: Path | None, scre
         screen.result(
             f"--timeout is over with {counts.trained} of {outcome.trials} trials; the same command goes on"
         )
+    elif outcome.finished and not outcome.looked:
+        screen.result("--timeout is over before the best were all trained again; the same command goes on")
     if has_two_values(study) and ranked(study) and outcome.finished and exported is None:
         size = front(study)[0].user_attrs[attrs.N_PARAMS]
         screen.result(

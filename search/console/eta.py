@@ -1,6 +1,7 @@
 """How long a search still takes, from what its trials took."""
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -8,6 +9,9 @@ from statistics import fmean
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.trials import figures
+
+LATEST = 5
+"""So many proposals say how long the next ones take."""
 
 
 @dataclass
@@ -36,6 +40,7 @@ class TimeLeft:
     def __init__(self, earlier: Iterable[FrozenTrial] = ()) -> None:
         self._running: dict[int, _Running] = {}
         self._spent: list[float] = []
+        self._proposals: deque[float] = deque(maxlen=LATEST)
         self._whole: list[float] = []
         self._earlier: list[float] = []
         self._earlier_whole: list[float] = []
@@ -53,6 +58,10 @@ class TimeLeft:
     def epoch(self, number: int, seconds: float) -> None:
         """A running trial finished an epoch."""
         self._running[number].seconds.append(seconds)
+
+    def proposed(self, seconds: float) -> None:
+        """A proposal took so long. Later ones take longer, where a sampler models what it is shown."""
+        self._proposals.append(seconds)
 
     def lost(self, number: int) -> None:
         """A running trial was given back."""
@@ -84,4 +93,6 @@ class TimeLeft:
         trials = sum(projected) - sum(sum(one.seconds) for one in running)
         trials += fmean(known) * max(0, missing - len(running))
         whole = self._whole or projected or self._earlier_whole or known
-        return trials / max(1, min(places, missing)) + math.ceil(trainings / places) * fmean(whole)
+        # The main process proposes one after the other, while places wait.
+        proposals = fmean(self._proposals or [0.0]) * max(0, missing - len(self._running))
+        return proposals + trials / max(1, min(places, missing)) + math.ceil(trainings / places) * fmean(whole)

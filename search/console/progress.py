@@ -23,6 +23,11 @@ from search.study.ranking import ranked
 from search.study.trials import Tally, accuracy_of, name_of, tally
 from search.text import counted, mean_of_last
 
+GP_COSTS = (
+    "--sampler gp: a proposal may take from some seconds to two minutes on a CPU, and no other begins meanwhile; "
+    "tpe takes milliseconds"
+)
+
 
 class SearchDisplay(NullObserver):
     """Shows one sitting of a search.
@@ -110,6 +115,8 @@ class SearchDisplay(NullObserver):
         if opened.started:
             when = "then" if seeded.queued else "first"
             self.notice(f"{when} starting points: {', '.join(opened.started)}")
+        if opened.sampler == "gp" and opened.already < self._trials:
+            self.notice(GP_COSTS)
         if opened.already < self._trials:
             self._say_whether_any_is_drawn(opened)
         self._read()
@@ -133,6 +140,10 @@ class SearchDisplay(NullObserver):
         names = f": {', '.join(map(trial_name, trials))}" if len(trials) > 1 else ""
         self.notice(f"{which} again, {counted(trainings, 'training')} with other seeds{names}")
         self._refresh()
+
+    def proposed(self, seconds: float) -> None:
+        """A proposal took so long."""
+        self._time.proposed(seconds)
 
     def rerun(self, rerun: Rerun) -> None:
         """One of them has been."""

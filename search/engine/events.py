@@ -19,6 +19,7 @@ from search.engine.finalists import Rerun
 from search.engine.job import Watcher
 from search.engine.smallest import Candidate
 from search.engine.warm_start import Seeded
+from search.names import SamplerName
 from search.study.study import StudySettings
 from spaces.drill import DrillSpace
 
@@ -36,6 +37,7 @@ class Opened:
         started: Starting points that were queued just now.
         requeued: Trials that a dead process had left running, by number.
         already: Networks trained in earlier sittings.
+        sampler: What proposes.
         backend: What trains trials.
         where: It is, for a person.
         workers: How many at a time.
@@ -53,6 +55,7 @@ class Opened:
     backend: Backend
     where: str
     workers: int
+    sampler: SamplerName = "tpe"
     unless_another: Callable[[str], AbstractContextManager[bool]] = lambda what: nullcontext(True)
 
 
@@ -89,6 +92,9 @@ class Observer(Watcher, Protocol):
 
     def opened(self, opened: Opened) -> None:
         """The study is there; trials follow."""
+
+    def proposed(self, seconds: float) -> None:
+        """A proposal took so long."""
 
     def ending(
         self, trial: optuna.Trial, records: Sequence[EpochRecord], where: Environment, weights: bytes | None

@@ -113,11 +113,13 @@ def train_again(
         space: What their points mean.
         seeds: How many other seeds each.
         executor: What trains.
-        context: Told when a worker died, and asked all the time whether to stop.
+        context: Told when a worker died, asked all the time whether to stop, and before each training
+            whether there is time for it.
 
     Raises:
         DrillError: A run failed.
         Interrupted: The context said so; what had ended is kept.
+        TimeIsUp: There is no time for all; what had begun has ended, and is kept.
     """
     left = left_to_train(study, trials, seeds)
     tasks = [

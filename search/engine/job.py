@@ -41,12 +41,12 @@ class Job:
         budget: Checked again before anything is built.
         epochs: Of a trial that does not say otherwise.
         trials: Total to stop at.
-        seed: Trial number n trains with `seed + n`, unless it carries its own.
-        timeout: Seconds after which no further trial starts, or None.
+        seed: The n-th trial that is drawn trains with `seed + n`, unless it carries its own.
         peers: This process among those that search the study.
         keep: Given a trial that is about to end, complete or stopped early, its epochs, where it trained, and of a
             complete one its weights (safetensors).
         together: Within it the storage holds parameters back, and writes them at once at its end.
+        proposed: Told how many seconds a proposal took.
     """
 
     study: optuna.Study
@@ -55,7 +55,7 @@ class Job:
     epochs: int
     trials: int
     seed: int
-    timeout: float | None = None
     peers: Peers = field(default_factory=OnlyProcess)
     keep: Callable[[optuna.Trial, Sequence[EpochRecord], Environment, bytes | None], None] | None = None
     together: Callable[[], AbstractContextManager[None]] = nullcontext
+    proposed: Callable[[float], None] = lambda _: None

@@ -26,6 +26,8 @@ class NullObserver:
 
     def epoch(self, number: int, record: EpochRecord) -> None: ...
 
+    def proposed(self, seconds: float) -> None: ...
+
     def ending(
         self, trial: optuna.Trial, records: Sequence[EpochRecord], where: Environment, weights: bytes | None
     ) -> None: ...
@@ -74,6 +76,10 @@ class Observers:
     def epoch(self, number: int, record: EpochRecord) -> None:
         for each in self._all:
             each.epoch(number, record)
+
+    def proposed(self, seconds: float) -> None:
+        for each in self._all:
+            each.proposed(seconds)
 
     def ending(
         self, trial: optuna.Trial, records: Sequence[EpochRecord], where: Environment, weights: bytes | None

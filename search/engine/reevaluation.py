@@ -64,6 +64,7 @@ class Finals:
         Raises:
             DrillError: A run failed.
             Interrupted: The context said so.
+            TimeIsUp: There is no time for all.
         """
         study, seeds, top = self.opened.study, self.config.finalist_seeds, _top(self.config)
         if finals_are_over(study, top, seeds):
@@ -81,6 +82,7 @@ class Finals:
         Raises:
             DrillError: A run failed.
             Interrupted: The context said so.
+            TimeIsUp: There is no time for all.
         """
         seeds = self.config.hold_seeds or 1
         return smallest_that_holds(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
@@ -16,6 +17,7 @@ from drill_models.resolve import DataSource, resolve
 from drill_models.starting_points import all_starts
 from search.config import SearchConfig
 from search.context import RunContext
+from search.deadline import Deadline, TimeIsUp
 from search.engine.events import Observer, Opened, Outcome
 from search.engine.job import Job
 from search.engine.reevaluation import Finals, runs_at_once
@@ -24,6 +26,8 @@ from search.engine.warm_start import seed_baselines, seed_starts
 from search.executors.machines import Machines, open_machines
 from search.pruning.pruners import make_pruner
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
+from search.sampling.interruptible import InterruptibleSampler
+from search.sampling.per_trial import PerTrialSampler
 from search.storage.advisory_locks import LockLost
 from search.storage.batched import TogetherStorage
 from search.storage.retry import Patience
@@ -32,7 +36,7 @@ from search.storage.url import DEFAULT_STORAGE, parse
 from search.study.coordination import Peers, open_peers
 from search.study.last_used import remember
 from search.study.ranking import ranked
-from search.study.session_log import keep_sitting, sittings
+from search.study.session_log import keep_sitting
 from search.study.study import StudySettings, open_study, read_space, settings_of, study_name
 from search.study.trials import tally
 from spaces.budget import Budget
@@ -42,9 +46,6 @@ from spaces.skeletons import check_budget
 START_SIZES = (1, 3, 9)
 """Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
 what is proposed for sizes from a ninth of it on."""
-
-SITTING_STEP = 1_000_003
-"""Between the seeds of two sittings' samplers: more than a study has trials."""
 
 
 def search(config: SearchConfig, observer: Observer, should_stop: Callable[[], bool]) -> Outcome:
@@ -59,8 +60,9 @@ def search(config: SearchConfig, observer: Observer, should_stop: Callable[[], b
         DrillError: Something that the user can mend, in one sentence.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    context = RunContext(should_stop, observer.notice, Deadline.after(config.timeout))
     with open_machines(config.training) as machines:
-        return _search(config, machines, observer, RunContext(should_stop, observer.notice))
+        return _search(config, machines, observer, context)
 
 
 def _search(config: SearchConfig, machines: Machines, observer: Observer, context: RunContext) -> Outcome:
@@ -76,8 +78,13 @@ def _search(config: SearchConfig, machines: Machines, observer: Observer, contex
     name = config.study or study_name(settings, config.own_skeletons)
     patience = Patience(context)
     storage = open_storage(url, create=True, patience=patience)
-    with storage_errors(url), open_peers(url, name, patience) as peers, quick_writes(storage, url):
-        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers))
+    with (
+        storage_errors(url),
+        open_peers(url, name, patience) as peers,
+        quick_writes(storage, url),
+    ):
+        proposes = _proposes(config, context.should_stop)
+        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers, proposes))
         remember(url, name)
         observer.opened(opened)
         with machines.executor(data, opened.workers, context.should_stop) as executor:
@@ -92,6 +99,8 @@ def _search(config: SearchConfig, machines: Machines, observer: Observer, contex
                     held = _finals(Finals(config, opened, executor, observer, context), peers)
                 except Interrupted:
                     finished = looked = False
+                except TimeIsUp:
+                    looked = False
         smallest = config.hold_seeds is not None
         outcome = Outcome(
             finished=finished,
@@ -125,6 +134,7 @@ def _open(
     url: URL,
     machines: Machines,
     peers: Peers,
+    proposes: BaseSampler,
 ) -> Opened:
     """Creates or joins the study, and queues what comes first: in a turn."""
     study = open_study(
@@ -136,11 +146,9 @@ def _open(
         pruner=make_pruner(config.pruner, config.epochs),
     )
     space = read_space(study)
-    # A sampler that starts from the same seed again, or in two processes, would propose the same points again.
-    proposals = config.seed + len(study.get_trials(deepcopy=False)) + SITTING_STEP * len(sittings(study))
     sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
     study.sampler = BudgetSampler(
-        base_sampler(config.sampler, proposals % 2**32),
+        proposes,
         BudgetedSpace(space, config.budget),
         max_draws=max_draws(config.sampler),
         tighter=sizes.of if config.objective == "pareto" else None,
@@ -161,11 +169,18 @@ def _open(
         started=started,
         requeued=requeued,
         already=already,
+        sampler=config.sampler,
         backend=machines.backend,
         where=machines.where,
         workers=workers,
         unless_another=peers.unless_another,
     )
+
+
+def _proposes(config: SearchConfig, should_stop: Callable[[], bool]) -> BaseSampler:
+    """What proposes, without the budget: a Gaussian process takes long, so that it can be interrupted."""
+    sampler = PerTrialSampler(partial(base_sampler, config.sampler), config.seed)
+    return InterruptibleSampler(sampler, should_stop) if config.sampler == "gp" else sampler
 
 
 def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
@@ -179,9 +194,10 @@ def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:
     def waits() -> None:
         stage.context.notify("another process of this search trains the best again; waiting for it")
 
-    with peers.alone("finals", stage.context.should_stop, waits) as came:
+    context = stage.context
+    with peers.alone("finals", lambda: context.should_stop() or not context.may_start(), waits) as came:
         if not came:
-            raise Interrupted
+            raise Interrupted if context.should_stop() else TimeIsUp
         if stage.config.hold_seeds:
             return stage.smallest()
         try:
@@ -205,10 +221,10 @@ def _job(
         epochs=config.epochs,
         trials=config.trials,
         seed=config.seed,
-        timeout=config.timeout,
         peers=peers,
         keep=observer.ending,
         together=storage.params_together,
+        proposed=observer.proposed,
     )
 
 

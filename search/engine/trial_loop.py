@@ -13,10 +13,12 @@ from drill_models.backend import Environment
 from drill_models.errors import DrillError, Interrupted
 from drill_models.result import EpochRecord
 from search.context import RunContext
+from search.engine.asking import ask
 from search.engine.job import Job, Watcher
 from search.executors.base import Executor
 from search.executors.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Event, Lost, Task
 from search.pruning.pruners import is_hopeless
+from search.sampling.per_trial import place_of
 from search.storage.advisory_locks import LockLost
 from search.study import attributes as attrs
 from search.study.constraints import set_constraints
@@ -43,7 +45,8 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, context: RunConte
         job: What to work on.
         executor: What trains.
         watcher: Told of each trial.
-        context: Asked whether to stop, and told why nothing happens for a while.
+        context: Asked whether to stop and whether there is time for a further trial, and told why nothing
+            happens for a while.
 
     Returns:
         Whether it came to its end; false where the context stopped it. The trials that were running are then
@@ -52,12 +55,11 @@ def run_trials(job: Job, executor: Executor, watcher: Watcher, context: RunConte
     Raises:
         DrillError: Several trials in a row failed, or workers die again and again.
     """
-    deadline = None if job.timeout is None else time.monotonic() + job.timeout
     sitting, ask_again = _Sitting(job, executor, watcher, context.notify), 0.0
     try:
         while True:
-            in_time = deadline is None or time.monotonic() < deadline
-            while in_time and executor.free and time.monotonic() >= ask_again:
+            in_time = context.may_start()
+            while context.may_start() and executor.free and time.monotonic() >= ask_again:
                 if not sitting.start_one():
                     ask_again = time.monotonic() + IDLE
                 context.check()
@@ -119,8 +121,9 @@ class _Sitting:
         One over the budget is refused, which costs nothing.
         """
         trial: optuna.Trial | None = None
+        job = self._job
         try:
-            with self._job.peers.turn():
+            with job.peers.turn():
                 for number in self._job.peers.requeue_dead(self._job.study):
                     self._watcher.lost(
                         None, f"the process that trained trial {number} is gone; it is queued again"
@@ -128,8 +131,7 @@ class _Sitting:
                 counts = tally(self._job.study)
                 if counts.trained + counts.running >= self._job.trials:
                     return False
-                with self._job.together():
-                    trial = self._job.study.ask(dict(self._job.space.distributions))
+                trial = ask(job.study, job.space.distributions, job.together, job.proposed)
                 self._mark(trial)
         except (LockLost, UpdateFinishedTrialError):
             # Somebody else may have taken the same place, or this trial for a dead process's: it is given back.
@@ -150,9 +152,10 @@ class _Sitting:
         """
         job = self._job
         trial.set_user_attr(attrs.OWNER, job.peers.mark)
+        place = place_of(job.study, _frozen(job.study, trial.number))
         excess = job.budget.excess(job.space.model(trial.params))
         trial.set_user_attr(attrs.N_PARAMS, excess["n_params"] + job.budget.max_params)
-        trial.set_user_attr(attrs.SEED, trial.user_attrs.get(attrs.SEED, job.seed + trial.number))
+        trial.set_user_attr(attrs.SEED, trial.user_attrs.get(attrs.SEED, job.seed + place))
         trial.set_user_attr(attrs.EPOCHS, trial.user_attrs.get(attrs.EPOCHS, job.epochs))
         set_constraints(trial, excess)
 

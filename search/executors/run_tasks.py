@@ -8,6 +8,7 @@ from drill_models.backend import Environment
 from drill_models.errors import DrillError
 from drill_models.result import EpochRecord
 from search.context import RunContext
+from search.deadline import TimeIsUp
 from search.executors.base import Executor
 from search.executors.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Lost, Task
 
@@ -64,21 +65,25 @@ def train_all(
         tasks: With different keys.
         executor: What trains.
         on_epoch: Called after each epoch.
-        context: Told when a worker died, and asked all the time whether to stop.
+        context: Told when a worker died, asked all the time whether to stop, and before each task
+            whether there is time for it. Where there is none, those that run come to their end.
 
     Raises:
         DrillError: A run failed or was refused.
         Interrupted: The context said so.
+        TimeIsUp: There was no time for all, and what ran has ended.
     """
     waiting = deque(tasks)
     running: dict[int, _Running] = {}
     losses: dict[tuple[int, bool], int] = {}
     while waiting or running:
         context.check()
-        while waiting and executor.free:
+        while waiting and executor.free and context.may_start():
             task = waiting.popleft()
             running[task.key] = _Running(task)
             executor.submit(task)
+        if not running and not context.may_start():
+            raise TimeIsUp
         for event in executor.events(0.1):
             match event:
                 case Began(key=key, where=where):

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.names import SamplerName
 from search.sampling.cma import CmaSampler
 from search.sampling.delegating import SamplerWrapper
+from search.sampling.per_trial import place_of
 from search.sampling.windowed import WindowSampler, all_trials
 
 Params = dict[str, Any]
@@ -69,9 +70,9 @@ class BudgetSampler(SamplerWrapper):
         base: Any sampler but `GridSampler` and `BruteForceSampler`, which visit given points.
         space: The dimensions and their budget.
         max_draws: How many answers of the wrapped sampler are looked at before the last is shrunk.
-        tighter: Given a trial's number, the space with a budget of its own, within `space`'s, where every size is
-            sought and a study's first value is accuracy. Every second proposal is then one of the most accurate
-            networks above that size, made as small. None where there is one budget.
+        tighter: Given a trial's place among those drawn, the space with a budget of its own, within `space`'s,
+            where every size is sought and a study's first value is accuracy. Every second proposal is then one of
+            the most accurate networks above that size, made as small. None where there is one budget.
 
     Raises:
         ValueError: `base` visits given points, or `max_draws` is below 1.
@@ -111,12 +112,13 @@ class BudgetSampler(SamplerWrapper):
         if not space.keys() <= search_space.keys():
             # Asked about other parameters: nothing here has a size.
             return self._base.sample_relative(study, trial, search_space)
-        budgeted = self._space if self._tighter is None else self._tighter(trial.number)
+        place = place_of(study, trial)
+        budgeted = self._space if self._tighter is None else self._tighter(place)
         known = self._base.infer_relative_search_space(study, trial)
         joint = {name: known[name] for name in search_space if name in known}
         present = self._present(study)
-        if self._tighter is not None and trial.number % 2:
-            smaller = self._made_smaller(study, trial.number, budgeted, present)
+        if self._tighter is not None and place % 2:
+            smaller = self._made_smaller(study, place, budgeted, present)
             if smaller is not None:
                 return smaller
         others: Params = {}

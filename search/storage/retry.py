@@ -1,5 +1,9 @@
-"""Waiting for a database server that went away: what was to be stored or read is tried again until it is back."""
+"""Waiting for a database that takes nothing now: what was to be stored or read is tried again until it does.
 
+A server may have gone away; a SQLite file may be locked by another program.
+"""
+
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,9 +43,20 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether another program holds a lock on a SQLite file."""
+    original = getattr(cause_of(error), "orig", None)
+    if not isinstance(original, sqlite3.OperationalError):
+        return False
+    # The low byte is the kind; what stands above it says where in SQLite.
+    return original.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def is_gone(error: BaseException) -> bool:
-    """Whether a server went away or takes nothing now, so that the same may succeed later."""
+    """Whether a server went away or takes nothing now, so that the same may succeed later; or a file is locked."""
     cause = cause_of(error)
+    if isinstance(getattr(cause, "orig", None), sqlite3.Error):
+        return is_locked(error)  # all else that SQLite says stays as it is: a full disk, for example
     if isinstance(cause, PendingRollbackError):
         return True  # Optuna asks once more in the session whose connection just broke
     if not isinstance(cause, DBAPIError):
@@ -84,7 +99,8 @@ class Patience:
                 if self.context.should_stop():
                     raise Interrupted from error
                 tries += 1
-                if tries > 1:  # a deadlock, for example, is over at once
+                # A deadlock of a server is over at once. SQLite has waited for its lock already.
+                if tries > 1 or is_locked(error):
                     self._begin(error)
             else:
                 self._end()
@@ -98,8 +114,10 @@ class Patience:
         if not self._waits:
             self._waits = True
             kind = type(getattr(cause_of(error), "orig", None) or error).__name__
+            locked = is_locked(error)
+            what = "another program has locked the database" if locked else "the database does not answer"
             self.context.notify(
-                f"the database does not answer ({kind}); it is tried again for {self.seconds / 60:.0f} minutes, "
+                f"{what} ({kind}); it is tried again for {self.seconds / 60:.0f} minutes, "
                 f"and worker processes go on meanwhile"
             )
 
@@ -110,7 +128,7 @@ class Patience:
 
 
 class PatientStorage(TogetherStorage):
-    """Optuna's storage in a database server, which may be gone for a while.
+    """Optuna's storage in a database that may take nothing for a while.
 
     Repeating is safe: attributes and intermediate values are set again to the same. A trial that was created
     twice, because only the server's answer was lost, runs nowhere and is ended by the next turn to propose.
@@ -124,6 +142,9 @@ class PatientStorage(TogetherStorage):
     def __init__(self, url: str, patience: Patience, engine_kwargs: dict[str, Any]) -> None:
         self.patience = patience
         super().__init__(url, engine_kwargs=engine_kwargs)
+
+    def look(self) -> None:
+        """Called before each method: nothing, for a server."""
 
 
 METHODS = (
@@ -157,6 +178,7 @@ def _patient(name: str) -> Callable[..., Any]:
 
     @wraps(method)
     def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        self.look()
         return self.patience.with_(lambda: method(self, *args, **kwargs))
 
     return call

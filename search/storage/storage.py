@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from drill_models.errors import DrillError, Interrupted, StudyError
 from drill_models.files import check_writable
 from search.storage.advisory_locks import LockLost, server_locks
 from search.storage.batched import TogetherStorage
-from search.storage.retry import Patience, PatientStorage, cause_of
-from search.storage.url import connect_args, secrets, shown, sqlite_file
+from search.storage.retry import Patience, PatientStorage, cause_of, is_locked
+from search.storage.sqlite_file import FileStorage
+from search.storage.url import connect_args, secrets, short_wait, shown, sqlite_file
 from search.text import lock_name
 
 DRIVERS = (
@@ -34,11 +36,15 @@ _DAMAGE = ("malformed", "not a database", "Could not decode to UTF-8")
 """What SQLite says of a file that is not as it wrote it."""
 
 
-def reach(url: URL) -> bool:
+def reach(url: URL, *, pass_locked: bool = False) -> bool:
     """Checks that a storage answers, or that its file is whole or could be made; makes nothing.
 
+    Args:
+        url: Where.
+        pass_locked: Leave a file that another program has locked unchecked: whoever opens it waits.
+
     Returns:
-        Whether there is a database.
+        Whether there is a database that could be read.
 
     Raises:
         StudyError: It does not, or could not.
@@ -53,12 +59,18 @@ def reach(url: URL) -> bool:
             return False
     with storage_errors(url), _missing_driver(url), _connecting(url):
         engine = create_engine(url, connect_args=connect_args(url))
-        with engine.connect() as connection:
-            if file is None:
-                connection.execute(text("SELECT 1"))
-            elif (found := connection.execute(text("PRAGMA quick_check(1)")).scalar()) != "ok":
-                raise StudyError(_damaged(url, str(found)))
-        engine.dispose()
+        try:
+            with engine.connect() as connection:
+                if file is None:
+                    connection.execute(text("SELECT 1"))
+                elif (found := connection.execute(text("PRAGMA quick_check(1)")).scalar()) != "ok":
+                    raise StudyError(_damaged(url, str(found)))
+        except OperationalError as error:
+            if pass_locked and is_locked(error):
+                return False
+            raise
+        finally:
+            engine.dispose()
     return True
 
 
@@ -68,8 +80,8 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
     Args:
         url: Where.
         create: Whether a SQLite file, and its folder, may be made.
-        patience: With a server that goes away, now or later; without it, that is an error at once. A wrong address
-            would be waited for, too: ask `reach` first.
+        patience: With a server that goes away, or a SQLite file that another program locks, now or later; without
+            it, that is an error at once. A wrong address would be waited for, too: ask `reach` first.
 
     Raises:
         StudyError: Nothing answers there, or it cannot be written to.
@@ -85,7 +97,10 @@ def open_storage(url: URL, *, create: bool, patience: Patience | None = None) ->
     address = url.render_as_string(hide_password=False)
     with storage_errors(url), _missing_driver(url), _connecting(url):
         if url.get_backend_name() == "sqlite":
-            return TogetherStorage(address, engine_kwargs={"connect_args": connect_args(url)})
+            if patience is None or file is None:
+                return TogetherStorage(address, engine_kwargs={"connect_args": connect_args(url)})
+            settings: dict[str, Any] = {"connect_args": {**short_wait(url), **connect_args(url)}}
+            return patience.with_(partial(FileStorage, address, file, patience, settings))
         # Several processes that make the tables at the same time would trip over each other.
         waits = patience or Patience(seconds=0)
         settings = {"connect_args": connect_args(url), "pool_pre_ping": True}
@@ -181,7 +196,8 @@ def quick_writes(storage: RDBStorage, url: URL) -> Iterator[None]:
     A process that is killed loses nothing by it; a power failure may lose the last changes, and nothing else. In
     the end the database is one ordinary file again, unless somebody else has it open.
     """
-    if sqlite_file(url) is None:
+    file = sqlite_file(url)
+    if file is None:
         yield
         return
 
@@ -197,8 +213,9 @@ def quick_writes(storage: RDBStorage, url: URL) -> Iterator[None]:
     finally:
         event.remove(storage.engine, "connect", configure)
         storage.engine.dispose()
-        with suppress(SQLAlchemyError), storage.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+        if file.is_file():  # else SQLite would make an empty one
+            with suppress(SQLAlchemyError), storage.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
 
 
 @contextmanager

@@ -95,6 +95,11 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(str(url.database))
 
 
+def short_wait(url: URL) -> dict[str, int]:
+    """Has SQLite itself wait for a lock a second only, as nothing stops that wait; `Patience` waits on."""
+    return {} if "timeout" in url.query else {"timeout": 1}
+
+
 def connect_args(url: URL) -> dict[str, int | str]:
     """What a server's driver is told: not to wait for ever for one that is silent, and the server likewise.
 

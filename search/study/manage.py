@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from drill_models.errors import StudyError
 from drill_models.files import write_bytes
 from search.storage.artifacts import artifact_folder, artifact_ids
+from search.storage.bulk_delete import delete_with_trials
 from search.storage.storage import closed_after, open_storage, sole_owner, storage_errors
 from search.storage.url import shown
 from search.study import attributes as attrs
@@ -105,7 +106,7 @@ def delete_study(url: URL, name: str) -> None:
         used: set[str] = set()
         for other in others:
             used |= artifact_ids(optuna.load_study(study_name=other, storage=storage))
-        optuna.delete_study(study_name=name, storage=storage)
+        delete_with_trials(storage, study)
         for one in mine - used:
             with suppress(OSError):  # a folder that cannot be written keeps files that belong to nobody
                 (artifact_folder(url) / one).unlink(missing_ok=True)
@@ -140,7 +141,8 @@ def copy_study(
         if new_name in optuna.get_all_study_names(target):
             if not optuna.load_study(study_name=new_name, storage=target).user_attrs.get(COPYING):
                 raise StudyError(f"there is a study {new_name} in {shown(to)} already")
-            optuna.delete_study(study_name=new_name, storage=target)  # what a copy that was killed has left
+            # What a copy that was killed has left.
+            delete_with_trials(target, optuna.load_study(study_name=new_name, storage=target))
         # The files first: their names are random, so one that is there already is the same.
         _copy_files(artifact_ids(study), artifact_folder(url), artifact_folder(to))
         try:

@@ -1,7 +1,8 @@
 """What a search takes beside training: sampler, pruner, storage and display, by the size of the study.
 
-The search itself runs (`search.engine.run_search`, with the panel of a terminal, SQLite or --storage, TPE held to
-the budget, the forecast pruner); only the training is made up: 15 epochs of a random rising curve, at no cost.
+The search itself runs (`search.engine.run_search.search`, with the panel of a terminal, SQLite or --storage,
+TPE held to the budget, the forecast pruner); only the training is made up: 15 epochs of a random rising
+curve, at no cost.
 Studies are filled with random points that fit the budget and curves of that kind, half of them pruned, up to
 each size. Then one trial is asked for that is not counted (its sampler reads all others, as when a search
 goes on), and the next `--measured` trials are timed.
