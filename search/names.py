@@ -4,7 +4,10 @@ from typing import Literal, get_args
 
 from drill_models.backend import DeviceOption, EngineOption, PrecisionOption
 
-SamplerName = Literal["tpe", "nsga2", "cmaes", "gp", "random"]
+WrappedSamplerName = Literal["tpe", "nsga2", "cmaes", "gp", "random"]
+"""Optuna's own samplers, which know nothing of a budget."""
+
+SamplerName = Literal["local", WrappedSamplerName]
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 
 PrunerName = Literal["forecast", "gentle", "percentile", "median", "hyperband", "none"]

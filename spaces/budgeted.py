@@ -52,11 +52,11 @@ class EverySize:
     def __init__(self, space: Space, budget: Budget, *, share: int, seed: int) -> None:
         self._space = space
         self._budget = budget
-        self._least = max(space.least_params(budget), budget.max_params // share)
+        self.least = max(space.least_params(budget), budget.max_params // share)
         self._seed = seed
 
     def of(self, number: int) -> BudgetedSpace:
         """The space with the budget of a trial's number; sizes are drawn evenly on a logarithmic scale."""
         part = random.Random(f"{self._seed}/{number}").random()
-        size = self._least * (self._budget.max_params / self._least) ** part
+        size = self.least * (self._budget.max_params / self.least) ** part
         return BudgetedSpace(self._space, replace(self._budget, max_params=int(size)))

@@ -10,7 +10,7 @@ import pytest
 from search.context import RunContext
 from search.engine.trial_loop import run_trials
 from search.executors.tasks import Task
-from search.names import SamplerName
+from search.names import WrappedSamplerName
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from search.sampling.per_trial import PerTrialSampler
 from search.study import attributes as attrs
@@ -31,7 +31,7 @@ def _accuracy(task: Task) -> float:
     return task.seed % 97 / 97
 
 
-def _sampler(name: SamplerName, *, pareto: bool = False) -> BudgetSampler:
+def _sampler(name: WrappedSamplerName, *, pareto: bool = False) -> BudgetSampler:
     """As a session makes it."""
     return BudgetSampler(
         PerTrialSampler(partial(base_sampler, name), 5),
@@ -42,7 +42,7 @@ def _sampler(name: SamplerName, *, pareto: bool = False) -> BudgetSampler:
 
 
 def _session(
-    study: optuna.Study, name: SamplerName, trials: int, should_stop: Callable[[], bool] = lambda: False
+    study: optuna.Study, name: WrappedSamplerName, trials: int, should_stop: Callable[[], bool] = lambda: False
 ) -> bool:
     study.sampler = _sampler(name, pareto=len(study.directions) > 1)
     return run_trials(small_job(trials=trials, study=study), Stoppable(_accuracy), Log(), RunContext(should_stop))
@@ -59,7 +59,7 @@ def _study(directions: int = 1) -> optuna.Study:
 
 
 @pytest.mark.parametrize(("name", "directions"), [("tpe", 1), ("tpe", 2), ("random", 1), ("nsga2", 1)])
-def test_several_sessions_are_one(name: SamplerName, directions: int) -> None:
+def test_several_sessions_are_one(name: WrappedSamplerName, directions: int) -> None:
     one, several = _study(directions), _study(directions)
     _session(one, name, 24)
     for trials in (7, 8, 24):

@@ -22,7 +22,7 @@ from optuna.testing.pytest_samplers import (
 )
 
 from drill_models.count import count
-from search.names import SamplerName
+from search.names import WrappedSamplerName
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from search.sampling.cma import CmaSampler
 from spaces.budget import Budget
@@ -100,7 +100,7 @@ def test_cma_es_goes_on_with_what_it_kept() -> None:
 
 @pytest.mark.parametrize("budget", [1_000, 3_000, 10_000, 50_000])
 @pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "cmaes"])
-def test_every_proposal_fits(name: SamplerName, budget: int) -> None:
+def test_every_proposal_fits(name: WrappedSamplerName, budget: int) -> None:
     limits = Budget(max_params=budget)
     sampler = BudgetSampler(base_sampler(name, 0), BudgetedSpace(SPACE, limits), max_draws=max_draws(name))
     study = optuna.create_study(sampler=sampler, direction="maximize")
@@ -148,7 +148,7 @@ class Never(Triangle):
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "random"])
-def test_every_size_is_proposed_where_it_is_sought(name: SamplerName) -> None:
+def test_every_size_is_proposed_where_it_is_sought(name: WrappedSamplerName) -> None:
     """Either half of the range, on a logarithmic scale, holds many; with one budget the lower one does not."""
     limits = Budget(max_params=9_000)
     sizes = {}

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
@@ -20,14 +19,12 @@ from search.context import RunContext
 from search.deadline import Deadline, TimeIsUp
 from search.engine.events import Observer, Opened, Outcome
 from search.engine.job import Job
+from search.engine.proposals import SIZES, make_sampler
 from search.engine.reevaluation import Finals, runs_at_once
 from search.engine.trial_loop import run_trials
 from search.engine.warm_start import seed_baselines, seed_starts
 from search.executors.machines import Machines, open_machines
 from search.pruning.pruners import make_pruner
-from search.sampling.budget import BudgetSampler, base_sampler, max_draws
-from search.sampling.interruptible import InterruptibleSampler
-from search.sampling.per_trial import PerTrialSampler
 from search.storage.advisory_locks import LockLost
 from search.storage.batched import TogetherStorage
 from search.storage.retry import Patience
@@ -40,10 +37,9 @@ from search.study.session_log import keep_sitting
 from search.study.study import StudySettings, open_study, read_space, settings_of, study_name
 from search.study.trials import tally
 from spaces.budget import Budget
-from spaces.budgeted import BudgetedSpace, EverySize
 from spaces.skeletons import check_budget
 
-START_SIZES = (1, 3, 9)
+START_SIZES = (1, 3, SIZES)
 """Where every size is sought, starting points are made small enough for the budget, a third and a ninth of it, and
 what is proposed for sizes from a ninth of it on."""
 
@@ -83,8 +79,7 @@ def _search(config: SearchConfig, machines: Machines, observer: Observer, contex
         open_peers(url, name, patience) as peers,
         quick_writes(storage, url),
     ):
-        proposes = _proposes(config, context.should_stop)
-        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers, proposes))
+        opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers, context))
         remember(url, name)
         observer.opened(opened)
         with machines.executor(data, opened.workers, context.should_stop) as executor:
@@ -134,7 +129,7 @@ def _open(
     url: URL,
     machines: Machines,
     peers: Peers,
-    proposes: BaseSampler,
+    context: RunContext,
 ) -> Opened:
     """Creates or joins the study, and queues what comes first: in a turn."""
     study = open_study(
@@ -146,13 +141,7 @@ def _open(
         pruner=make_pruner(config.pruner, config.epochs),
     )
     space = read_space(study)
-    sizes = EverySize(space, config.budget, share=max(START_SIZES), seed=config.seed)
-    study.sampler = BudgetSampler(
-        proposes,
-        BudgetedSpace(space, config.budget),
-        max_draws=max_draws(config.sampler),
-        tighter=sizes.of if config.objective == "pareto" else None,
-    )
+    study.sampler = make_sampler(config, space, context.should_stop)
     requeued = peers.requeue_dead(study)
     seeded = seed_baselines(study, choose(config.baselines), space, config.budget, epochs=config.epochs)
     started = seed_starts(study, all_starts(), space, _start_budgets(config)) if config.starts else ()
@@ -175,12 +164,6 @@ def _open(
         workers=workers,
         unless_another=peers.unless_another,
     )
-
-
-def _proposes(config: SearchConfig, should_stop: Callable[[], bool]) -> BaseSampler:
-    """What proposes, without the budget: a Gaussian process takes long, so that it can be interrupted."""
-    sampler = PerTrialSampler(partial(base_sampler, config.sampler), config.seed)
-    return InterruptibleSampler(sampler, should_stop) if config.sampler == "gp" else sampler
 
 
 def _finals(stage: Finals, peers: Peers) -> FrozenTrial | None:

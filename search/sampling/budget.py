@@ -24,7 +24,7 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.names import SamplerName
+from search.names import WrappedSamplerName
 from search.sampling.cma import CmaSampler
 from search.sampling.delegating import SamplerWrapper
 from search.sampling.per_trial import place_of
@@ -40,6 +40,9 @@ GP_MOST = 200
 
 REPEATED_DRAWS = 10
 """So many more points are looked at where those before were in the study; a tiny space may hold no other."""
+
+ASKED_AGAIN = 3
+"""So many of those are the wrapped sampler's."""
 
 
 class BudgetedSpace(Protocol):
@@ -122,19 +125,21 @@ class BudgetSampler(SamplerWrapper):
             if smaller is not None:
                 return smaller
         others: Params = {}
-        for draw in range(1, self._max_draws + REPEATED_DRAWS + 1):
-            # Where the wrapped sampler repeats a point, which several asks at a time can make it do, every
-            # dimension is drawn alone.
-            drawn = self._base.sample_relative(study, trial, joint) if draw <= self._max_draws else {}
+        oversized = 0
+        for draw in range(self._max_draws + REPEATED_DRAWS):
+            # Where the wrapped sampler repeats points again and again, which several asks at a time can make it
+            # do, every dimension is drawn alone.
+            ask = draw < self._max_draws + ASKED_AGAIN
+            drawn = self._base.sample_relative(study, trial, joint) if ask else {}
             point = {
                 name: drawn[name] if name in drawn else self._alone(study, trial, name, distribution)
                 for name, distribution in space.items()
             }
             others |= {name: value for name, value in drawn.items() if name not in space}
-            fits = budgeted.fits(point)
-            if not fits and draw < self._max_draws:
-                continue
-            if not fits:
+            if not budgeted.fits(point):
+                oversized += 1
+                if oversized < self._max_draws:
+                    continue
                 point = budgeted.shrink(point)
             if self._space.identity(point) not in present:
                 break
@@ -171,7 +176,7 @@ class BudgetSampler(SamplerWrapper):
         return self._base.sample_independent(study, trial, name, distribution)
 
 
-def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
+def base_sampler(name: WrappedSamplerName, seed: int) -> BaseSampler:
     """One of Optuna's samplers, with settings for searches of about 100 trials.
 
     Args:
@@ -194,7 +199,7 @@ def base_sampler(name: SamplerName, seed: int) -> BaseSampler:
     raise ValueError(f"unknown sampler {name!r}")
 
 
-def max_draws(name: SamplerName) -> int:
+def max_draws(name: WrappedSamplerName) -> int:
     """How many answers of a sampler are looked at before one is shrunk.
 
     One of TPE takes 45 ms with 1,000 trials in the study (`tests/benchmarks/proposals.py`), one of the GP a

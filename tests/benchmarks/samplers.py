@@ -44,7 +44,7 @@ from drill_models.count import count
 from drill_models.device import usable_cores
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
-from search.names import SamplerName
+from search.names import WrappedSamplerName
 from search.pruning.forecast import log_error
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from spaces.budget import Budget
@@ -58,7 +58,7 @@ N_IMAGES = 10_000
 MAX_WASTE = 10
 """So many proposals for a trained network; then a plain search is given up."""
 
-CASES: dict[str, SamplerName | None] = {
+CASES: dict[str, WrappedSamplerName | None] = {
     "plain TPE, oversized pruned": None,
     "plain TPE, with constraint": None,
     "BudgetSampler(TPE)": "tpe",
