@@ -1,5 +1,6 @@
 """The result of a step: what was published, what was run. Accuracies are fractions, times are seconds."""
 
+import math
 import statistics
 from typing import Literal, Self
 
@@ -96,6 +97,8 @@ class Verdict(Part):
     engine: EngineName
     precision: PrecisionName
     torch: Text = Field(description="Version of PyTorch.")
+    program: Text | None = Field(default=None, description="Version of drill-search.")
+    data: Text | None = Field(default=None, description="Fingerprint of the data set's files.")
     runs: tuple[VerdictRun, ...] = Field(min_length=1, max_length=1000)
 
     def holding(self, target: float) -> int:
@@ -105,8 +108,12 @@ class Verdict(Part):
     @model_validator(mode="after")
     def _follows_from_runs(self) -> Self:
         last = [run.accuracies[-1] for run in self.runs]
+        if len({run.seed for run in self.runs}) < len(self.runs):
+            raise ValueError("runs must have a seed each, and one stands twice")
+        if len({len(run.accuracies) for run in self.runs}) > 1:
+            raise ValueError("runs must have as many epochs each")
         figures = {
-            "seeds": len({run.seed for run in self.runs}),
+            "seeds": len(self.runs),
             "mean": statistics.mean(last),
             "min": min(last),
             "max": max(last),
@@ -118,7 +125,25 @@ class Verdict(Part):
         for name, value in figures.items():
             if abs((getattr(self, name) or 0) - value) > 1e-6:
                 raise ValueError(f"{name} must be {value:g}, as its runs say, got {getattr(self, name)}")
+        for name, wanted in zip(("low", "high"), interval_of(last), strict=True):
+            got = getattr(self, name)
+            if (got is None) != (wanted is None) or abs((got or 0) - (wanted or 0)) > 1e-5:
+                raise ValueError(f"{name} must be {wanted}, as its runs say, got {got}")
         return self
+
+
+CONFIDENCE = 0.95
+
+
+def interval_of(accuracies: list[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean of a sample, by Student's t, within 0 and 1; None of a single one."""
+    if len(accuracies) < 2:
+        return None, None
+    from scipy.special import stdtrit  # not for those that read no verdict: it takes a while to import
+
+    n, mean = len(accuracies), statistics.mean(accuracies)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(accuracies) / math.sqrt(n)
+    return max(0.0, mean - half), min(1.0, mean + half)
 
 
 class Result(Part):

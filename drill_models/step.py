@@ -230,6 +230,8 @@ class Step(Part):
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict, if there is one and it is of what the step says now."""
+        """The verdict, if there is one and it is of what the step says now, trained for all its epochs."""
         verdict = None if self.result is None else self.result.verdict
-        return verdict if verdict is not None and verdict.recipe == self.digest else None
+        if verdict is None or len(verdict.runs[0].accuracies) != self.training.epochs:
+            return None
+        return verdict if verdict.recipe == self.digest else None

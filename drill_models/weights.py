@@ -29,6 +29,8 @@ def unpacked(content: bytes, model: ModelConfig) -> nn.Module:
     net = build(model)
     try:
         net.load_state_dict(safetensors.torch.load(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise DrillError(f"these are no weights of this network: {str(error).splitlines()[0]}") from error
+    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # Types of numbers that this PyTorch does not know are a KeyError or AttributeError of safetensors.
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DrillError(f"these are no weights of this network: {first}") from error
     return net.eval()

@@ -69,7 +69,33 @@ def mean_of_last(epochs: int) -> str:
 
 def is_plain(text: str) -> bool:
     """Whether a text has no control characters, line breaks among them, and is Unicode throughout."""
-    return not any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    return (text.isascii() and text.isprintable()) or not any(
+        category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text
+    )
+
+
+def is_harmless(text: str) -> bool:
+    """Whether a text is plain, and has no characters that nobody sees, or that turn the direction of others."""
+    return (text.isascii() and text.isprintable()) or not any(_steers(c) for c in text)
+
+
+def _steers(character: str) -> bool:
+    """Whether a character is a control, a line break, half of one, or of format: zero-width and bidirectional."""
+    return category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def harmless(text: object, most: int = 300) -> str:
+    """Text of others as one line that does nothing to a terminal, a page or a log: the one place for it.
+
+    What steers is written out (`\\x1b`, `\\u202e`), line breaks too; what is longer than `most` is cut.
+    """
+    whole = str(text)
+    cut = whole if len(whole) <= most else f"{whole[: most - 3]}..."
+    return cut if is_harmless(cut) else "".join(_written_out(c) if _steers(c) else c for c in cut)
 
 
 def check_plain(option: str, text: str) -> None:
@@ -82,18 +108,54 @@ def check_plain(option: str, text: str) -> None:
         raise DrillError(f"{option} holds a control character, or bytes that are not text")
 
 
-_USER = re.compile(r"(://|:/(?!/))(?![^\s:@/]*:\*\*\*@)\S*@")
-"""What stands before the @ of a URL, unless its password is hidden already. A path made of a URL has one slash."""
-_SECRET = re.compile(
-    r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|auth|cred)[^\s=&]*=)\S+?(?=&[^\s=&]+=|[^\w\s&]*(?:\s|$))",
-    re.IGNORECASE,
-)
-"""A value in a URL's query whose name says that it is a secret, up to the next name or the end of the word."""
+_SECRET_NAMES = ("pass", "pwd", "pw", "secret", "token", "key", "auth", "cred")
+"""In the name of a part of a URL's query, lower case: its value is a secret."""
 
 
 def without_passwords(text: str) -> str:
-    """A text without the passwords of URLs in it: before an @, or in a query."""
-    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
+    """A text without the passwords of URLs in it: before an @, or in a query, whatever blanks are in them.
+
+    Every step goes through the text once; hidden is rather too much than too little.
+    """
+    return "\n".join(_without_secrets(_without_users(line)) for line in text.split("\n"))
+
+
+def _without_users(line: str) -> str:
+    """Hides what stands between the slashes of a URL and its last @. A path made of a URL has one slash."""
+    found = re.split(r"((?<![\w+.:@/-])[A-Za-z][\w+.-]*:/{1,2})", line)
+    for i in range(2, len(found), 2):
+        head, at, rest = found[i].rpartition("@")
+        user, colon, password = head.partition(":")
+        if not at or (not colon and re.search(r"\s", user)):
+            continue
+        if password == "***" and not re.search(r"[\s/]", user):
+            continue
+        word, space, more = found[i].partition(" ")
+        if "@" in word and password.startswith("***@"):
+            continue  # hidden already; a further @ is of the sentence
+        if "@" in word and "@" not in more:
+            head, _, rest = word.rpartition("@")
+            rest += space + more
+        elif re.search(r"\s", user.partition("/")[0]):
+            continue
+        found[i] = f"***@{rest}"
+    return "".join(found)
+
+
+def _without_secrets(line: str) -> str:
+    """Hides values of a query whose names say that they are secrets, up to the next, a quote or a colon."""
+    pieces, hides = re.split(r"([?&;])", line), False
+    for i in range(2, len(pieces), 2):
+        name, equals, value = pieces[i].partition("=")
+        if hides and not equals and pieces[i - 1] == "&":  # a secret that has an & in it
+            end = re.search(r"['\"\s]|$", pieces[i])
+            pieces[i] = f"***{pieces[i][end.start() :] if end is not None else ''}"
+        hides = False
+        if equals and not re.search(r"\s", name) and any(word in name.lower() for word in _SECRET_NAMES):
+            end = re.search(r"['\"]|: |, |$", value)
+            pieces[i] = f"{name}=***{value[end.start() :] if end is not None else ''}"
+            hides = True
+    return "".join(pieces)
 
 
 def is_url(path: Path) -> bool:
@@ -102,8 +164,12 @@ def is_url(path: Path) -> bool:
 
 
 def escaped(text: str) -> str:
-    """A text whose control characters, but line breaks and tabs, are written out: they would steer a terminal."""
-    return "".join(c if c in "\n\t" or is_plain(c) else c.encode("unicode_escape").decode() for c in text)
+    """Lines of a text; what would steer a terminal is written out, but line breaks and tabs, which are our own."""
+    return (
+        text
+        if is_harmless(text)
+        else "".join(c if c in "\n\t" or not _steers(c) else _written_out(c) for c in text)
+    )
 
 
 def check_study_name(option: str, name: str) -> None:
@@ -125,7 +191,12 @@ def check_study_name(option: str, name: str) -> None:
 
 def file_name(study: str) -> str:
     """A study's name as a part of a file's; two studies may have the same."""
-    return study.replace("/", "_")
+    plain = harmless(study.replace("/", "_"), MAX_STUDY_NAME)
+    return plain if plain == study.replace("/", "_") else f"{plain}-{_digest_of(study)}"
+
+
+def _digest_of(text: str) -> str:
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def lock_name(study: str) -> str:

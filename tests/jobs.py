@@ -16,7 +16,7 @@ from search.engine.trial_loop import run_trials
 from search.executors.base import InProcess
 from search.executors.tasks import Began, Ended, Epoch, Event, Task, Trainer
 from search.sampling.budget import BudgetSampler, base_sampler
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from spaces.budget import Budget
 from spaces.budgeted import BudgetedSpace
 from tests.spaces_for_tests import SPACE, random_points

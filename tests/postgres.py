@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from search.study.attributes import OVER_BUDGET
+from search.schema.attributes import OVER_BUDGET
 
 
 class Postgres:

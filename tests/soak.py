@@ -33,7 +33,7 @@ from drill_models.datasets import dataset_facts
 from drill_models.resolve import Resolved
 from drill_models.result import last_three_mean
 from drill_models.run import run
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.study import read_settings, read_space
 from search.study.trials import accuracy_of, curve, is_interrupted, name_of, point_of, recipe_of
 from tests.postgres import Postgres, ended_trials

@@ -16,7 +16,7 @@ from search.engine.events import Opened
 from search.engine.finalists import Rerun
 from search.engine.job import Job
 from search.engine.warm_start import Seeded
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.study import settings_of
 from search.study.trials import pack_curve
 from spaces.skeletons import load_skeletons

@@ -20,9 +20,9 @@ from search.evaluation.retrain import comparison, otherwise, retrain
 from search.executors.machines import ThisMachine
 from search.export import analysis
 from search.export.step import export_best, step_six
+from search.schema import attributes as attrs
 from search.storage.storage import open_storage
 from search.storage.url import parse
-from search.study import attributes as attrs
 from search.study.phrasing import OF_THE_NETWORK, chain, described
 from search.study.ranking import best, front, ranked
 from search.study.study import open_study, settings_of

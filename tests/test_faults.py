@@ -21,7 +21,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.step_io import load_step
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from tests.programs import command, environment, ran, running, states_of, trials_of, wait_for_a_running_trial
 
 KILLS = int(os.environ.get("DRILL_TEST_KILLS", "4"))

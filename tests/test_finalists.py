@@ -22,7 +22,7 @@ from search.engine.finalists import (
 from search.engine.reevaluation import Finals
 from search.executors.base import InProcess
 from search.executors.tasks import Task
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.ranking import finalists_of, front, keep_finalists, keep_rerun, ranked, reruns, standing_of
 from search.study.trials import accuracy_of, curve
 from tests.jobs import BUDGET, Instant, Log, made_study, record, run_here, small_job

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from drill_models.result import EpochRecord
 from search.pruning.forecast import Curve, Finished, best_end
 from search.pruning.pruners import MIN_COMPLETE, MIN_EPOCHS, ForecastPruner, is_hopeless
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import pack_curve
 
 KINDS = CategoricalDistribution(("onecycle", "step"))

@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from search.schema import attributes as attrs
 from search.storage import advisory_locks as server_locks
 from search.storage.retry import Patience
 from search.storage.url import connect_args, parse
-from search.study import attributes as attrs
 from search.study.trials import is_interrupted, point_of
 from tests.programs import running
 

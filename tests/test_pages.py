@@ -25,8 +25,8 @@ from search.report.charts import curve_chart, size_chart, spent_chart, svg
 from search.report.figures import FIGURES, curve_figure, size_figure
 from search.report.html_report import _curves_caption, _sizes_caption
 from search.report.series import Size, Spent, curve_lines, epochs_spent, importance, sizes
+from search.schema import attributes as attrs
 from search.storage.artifacts import CURVE_PICTURE, STEP_FILE, WEIGHTS
-from search.study import attributes as attrs
 from search.study.open import open_to_read
 from search.study.ranking import keep_finalists, keep_rerun, ranked
 from search.study.session_log import folded_command, full_command, shown_command, sittings

@@ -19,7 +19,7 @@ from search.engine.smallest import Candidate
 from search.engine.trial_loop import run_trials
 from search.executors.tasks import Ended, Epoch, Event, Task
 from search.pruning.pruners import make_pruner
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.open import open_to_read
 from search.study.ranking import front, standing_of
 from search.study.trials import accuracy_of, figures

@@ -13,7 +13,7 @@ from search.executors.tasks import Task
 from search.names import WrappedSamplerName
 from search.sampling.budget import BudgetSampler, base_sampler, max_draws
 from search.sampling.per_trial import PerTrialSampler
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import is_interrupted
 from spaces.budgeted import BudgetedSpace, EverySize
 from tests.jobs import BUDGET, Instant, Log, small_job

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from tests.command_line import Run
 from tests.programs import environment, running, trials_of, wait_for_a_running_trial
 

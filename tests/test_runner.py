@@ -19,7 +19,7 @@ from search.deadline import Deadline
 from search.engine import trial_loop as runner
 from search.engine.job import Job
 from search.executors.base import InProcess
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study import constraints, requeue
 from search.study.coordination import OnlyProcess
 from search.study.ranking import ranked

@@ -28,13 +28,13 @@ from drill_models.data import ResidentData
 from drill_models.errors import Interrupted, StudyError
 from search.config import SearchConfig
 from search.context import RunContext
+from search.schema import attributes as attrs
 from search.storage import advisory_locks as server_locks_module
 from search.storage import url as storage_url
 from search.storage.advisory_locks import LockLost, ServerLocks, server_locks
 from search.storage.retry import METHODS, Patience
 from search.storage.storage import closed_after, open_storage, sole_owner, storage_errors
 from search.storage.url import connect_args, parse
-from search.study import attributes as attrs
 from search.study import coordination as peers
 from search.study.coordination import OnlyProcess, ServerPeers, open_peers
 from search.study.manage import delete_study

@@ -20,6 +20,7 @@ from search.engine.run_search import search as run_search
 from search.engine.smallest import Candidate
 from search.executors.tasks import Ended, Event, Task, perform
 from search.report.dashboard import Publisher
+from search.schema import attributes as attrs
 from search.storage.storage import sole_owner
 from search.storage.url import DEFAULT_STORAGE, parse
 from search.study.ranking import finalists_of, ranked, reruns
@@ -166,9 +167,14 @@ def test_what_others_end_meanwhile_is_not_said_of_the_file(
         if now:
             assert display.study is not None
             best = ranked(display.study.study)[0]
+            curve = best.user_attrs[attrs.CURVE]
             display.study.study.add_trial(
                 optuna.create_trial(
-                    value=1.0, params=best.params, distributions=best.distributions, user_attrs=best.user_attrs
+                    value=1.0,
+                    params=best.params,
+                    distributions=best.distributions,
+                    user_attrs={**best.user_attrs, attrs.CURVE: [[*row[:5], 1.0, row[6]] for row in curve]},
+                    system_attrs=best.system_attrs,
                 )
             )
 

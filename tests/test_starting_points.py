@@ -7,7 +7,7 @@ from drill_models.count import count
 from drill_models.hand_steps import choose
 from drill_models.starting_points import all_starts
 from search.engine.warm_start import seed_baselines, seed_starts
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import point_of
 from spaces.budget import Budget
 from tests.spaces_for_tests import SPACE

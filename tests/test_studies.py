@@ -17,10 +17,10 @@ from drill_models.result import Caveat
 from search.config import SearchConfig
 from search.export.step import step_six
 from search.report.dashboard import publish
+from search.schema import attributes as attrs
 from search.storage.artifacts import STEP_FILE, Artifacts, artifact_folder
 from search.storage.storage import open_storage
 from search.storage.url import parse
-from search.study import attributes as attrs
 from search.study.caveats import STARTING_POINT
 from search.study.constraints import set_constraints
 from search.study.manage import COPYING, all_studies, copy_study, delete_study

@@ -18,9 +18,9 @@ from search.commands.search import _without_password
 from search.config import SearchConfig
 from search.engine.warm_start import seed_baselines
 from search.names import DEFAULT_BASELINES
+from search.schema import attributes as attrs
 from search.storage.storage import open_storage, quick_writes, sole_owner
 from search.storage.url import parse, shown
-from search.study import attributes as attrs
 from search.study.last_used import last_used, remember
 from search.study.open import open_to_read
 from search.study.ranking import best
@@ -83,7 +83,7 @@ def test_a_strangers_study_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_hand_steps_are_seeded_once_and_over_budget_ones_recorded(tmp_path: Path) -> None:
-    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    study = _open(tmp_path, settings_of(_config(9_000), "mnist"))
     steps = choose(DEFAULT_BASELINES)
     budget = Budget(max_params=9_000)
     seeded = seed_baselines(study, steps, SPACE, budget, epochs=15)
@@ -121,7 +121,7 @@ def test_a_hand_step_that_is_like_one_of_an_earlier_sitting_is_named(tmp_path: P
 
 
 def test_epochs_cap_hand_steps(tmp_path: Path) -> None:
-    study = _open(tmp_path, settings_of(_config(), "mnist"))
+    study = _open(tmp_path, settings_of(_config(epochs=18), "mnist"))
     seed_baselines(study, choose(["d-rotation/5", "e-codes/4"]), SPACE, Budget(max_params=10_000), epochs=18)
     assert [t.user_attrs[attrs.EPOCHS] for t in study.trials] == [18, 15]
 
@@ -256,6 +256,7 @@ def test_a_points_parameters_are_written_in_one_transaction(tmp_path: Path) -> N
     )
     space = dict(SPACE.distributions)
     commits: list[object] = []
+    study.get_trials()  # what trials are held to is read once
     event.listen(storage.engine, "commit", commits.append)
     study.ask(space)
     each, commits[:] = len(commits), []

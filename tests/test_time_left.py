@@ -4,7 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.console.eta import TimeLeft
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import pack_curve
 from tests.jobs import record
 

@@ -32,7 +32,7 @@ from search.executors.process_pool import ProcessPool
 from search.executors.tasks import Began, Ended, Epoch, Event, Lost, Task, perform
 from search.executors.worker_handle import Worker
 from search.executors.worker_main import Order, Place, Said, Stop, serve
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import curve, tally
 from tests.jobs import Log, record, small_job
 from tests.spaces_for_tests import SPACE

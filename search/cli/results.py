@@ -105,7 +105,7 @@ def report(
     from search.report.html_report import write_report
     from search.study.open import open_to_read, which_storage
 
-    with open_to_read(storage, study) as opened:
+    with open_to_read(storage, study, screen_of(context).warning) as opened:
         path = write_report(opened, which_storage(storage), DataSource(folder=data, offline=True), out)
     screen_of(context).result(f"written to {path}")
 

@@ -50,7 +50,7 @@ def _show(context: typer.Context, storage: str | None, name: str | None) -> None
 
     screen = screen_of(context)
     url = which_storage(storage)
-    found = all_studies(url, name)
+    found = all_studies(url, name, screen.warning)
     if found:
         screen.table(study_table(found))
     else:

@@ -22,6 +22,7 @@ from search.context import RunContext
 from search.evaluation.confirm import Confirmed, Watcher, confirm
 from search.evaluation.run_cache import FILE, ConfirmedRun, ConfirmedRuns
 from search.evaluation.statistics import compare
+from search.evaluation.verdict_trust import contradicts, says_more
 from search.executors.machines import open_machines
 from search.executors.run_tasks import seed_range
 from search.export.step import step_file, step_six, verdict_in
@@ -30,7 +31,7 @@ from search.storage.url import shown
 from search.study.open import open_to_read, which_storage
 from search.study.ranking import best, ranked
 from search.study.study import keep_verdict, kept_verdict
-from search.text import counted, typed
+from search.text import counted, harmless, typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def confirm_trials(
     Raises:
         DrillError: One sentence for the user.
     """
-    with open_to_read(storage, study) as loaded:
+    with open_to_read(storage, study, screen.warning) as loaded:
         best(loaded)  # refuses a study without any
         trials = ranked(loaded)[:top]
         files = [to or step_file(loaded.study_name, trial.number if top > 1 else None) for trial in trials]
@@ -122,7 +123,10 @@ def confirm_trials(
             if each.step.verdict is None:
                 continue
             kept = kept_verdict(loaded, trial.number)
-            if not _says_more(kept, each.step.verdict):
+            _disagrees(
+                f"trial {trial.number} of study {harmless(loaded.study_name)}", kept, each.step.verdict, screen
+            )
+            if kept is None or not says_more(kept, each.step.verdict):
                 kept = each.step.verdict
                 keep_verdict(loaded, trial.number, kept)
             published[trial.number] = with_verdict(each.step, kept)
@@ -139,7 +143,8 @@ def confirm_trials(
 def _write(file: Path, step: Step, screen: Screen) -> None:
     """Writes a step with its verdict, unless that of the file says more: no seeds are drawn until one is lucky."""
     old = verdict_in(file)
-    if old is not None and _says_more(old, step.verdict):
+    _disagrees(file, old, step.verdict, screen)
+    if old is not None and says_more(old, step.verdict):
         seeds = counted(old.seeds, "seed")
         screen.notice(f"{file} keeps its verdict of {seeds}; the new runs are kept in {FILE}")
         return
@@ -147,12 +152,13 @@ def _write(file: Path, step: Step, screen: Screen) -> None:
     screen.result(f"written to {file}")
 
 
-def _says_more(old: Verdict | None, new: Verdict | None) -> bool:
-    """Whether a verdict of the same recipe has more seeds than a new one, or as many other ones."""
-    if old is None or new is None or old.recipe != new.recipe:
-        return False
-    others = {run.seed for run in old.runs} != {run.seed for run in new.runs}
-    return old.seeds > new.seeds or (old.seeds == new.seeds and others)
+def _disagrees(where: object, old: Verdict | None, new: Verdict | None, screen: Screen) -> None:
+    """Says loudly that a verdict of the same recipe is replaced, because it is not what was just measured."""
+    if old is not None and new is not None and old.recipe == new.recipe and contradicts(old, new):
+        screen.warning(
+            f"{where}: its verdict of {percent(old.mean)} ({counted(old.seeds, 'seed')}) contradicts what was "
+            f"measured now, {percent(new.mean)} ({counted(new.seeds, 'seed')}); it is replaced"
+        )
 
 
 def _show(confirmed: Sequence[Confirmed], screen: Screen) -> None:

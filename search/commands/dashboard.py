@@ -14,7 +14,7 @@ from search.report.dashboard import publish
 from search.storage.artifacts import artifact_folder
 from search.storage.storage import open_storage, storage_errors
 from search.study.open import remembered, which_storage
-from search.study.study import load_study
+from search.study.study import left_out, load_study
 
 
 def serve_dashboard(
@@ -47,6 +47,8 @@ def serve_dashboard(
             study = remembered(opened, storage)
         if study is not None:
             loaded = load_study(opened, study)
+            for line in left_out(loaded):
+                warn(line)
             publish(loaded, url)
             path = f"dashboard/studies/{loaded._study_id}"
     application = wsgi(opened, artifact_store=FileSystemArtifactStore(base_path=artifact_folder(url)))

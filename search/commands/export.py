@@ -11,6 +11,7 @@ from drill_models.files import check_writable, write_bytes, write_text
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import load
+from drill_models.size import check_size
 from drill_models.step import Step
 from drill_models.weights import unpacked
 from search.commands.interrupt import stop_on_signals
@@ -54,7 +55,7 @@ def export_trials(
     Raises:
         DrillError: There is no such trial, or something cannot be written.
     """
-    with open_to_read(storage, study) as opened:
+    with open_to_read(storage, study, job.screen.warning) as opened:
         chosen = chosen_front(opened, at_most) if front or at_most else [chosen_best(opened)]
         artifacts = Artifacts(artifact_folder(which_storage(storage)))
         for one in chosen:
@@ -96,6 +97,7 @@ def _export(job: ExportJob, step: Step, path: Path, origin: str, kept: Callable[
         case "weights" | "onnx" | "torch" as kind:
             from search.export.weights import about, check_libraries, convert, pixel_statistics
 
+            check_size(step)
             check_libraries(kind)
             weights = kept()
             if weights is None:

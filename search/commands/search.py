@@ -23,11 +23,12 @@ from search.engine.events import Outcome
 from search.engine.observers import Observers
 from search.engine.reevaluation import trainings_left
 from search.engine.run_search import search
+from search.evaluation.verdict_trust import whose
 from search.export.rescue import step_6_saved
 from search.export.step import verdict_in
+from search.schema import attributes as attrs
 from search.storage.storage import storage_errors
 from search.storage.url import parse, shown
-from search.study import attributes as attrs
 from search.study.ranking import front, ranked, standing_of
 from search.study.study import kept_verdict, read_settings
 from search.study.trials import baselines, has_two_values, origin_of, tally
@@ -130,7 +131,7 @@ def _next_line(outcome: Outcome, exported: Path | None, study: optuna.Study, tri
         verdict = verdict_in(exported)  # of the same recipe, else it would not have been carried over
     if verdict is not None:
         mean = f"{percent(verdict.mean)}, mean of {counted(verdict.seeds, 'seed')}"
-        return f"its verdict on the test set: {mean}; next: {typed('report')}{page}"
+        return f"its verdict on the test set: {mean}, {whose(verdict)}; next: {typed('report')}{page}"
     file = f" {shlex.quote(str(exported))}" if outcome.smallest else ""
     return f"next: {typed('report')}{page}, {typed(f'confirm{file}')} (its verdict on the test set)"
 

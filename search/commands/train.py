@@ -6,6 +6,7 @@ from drill_models.errors import Interrupted
 from drill_models.networks import environment
 from drill_models.resolve import DataSource, Resolved
 from drill_models.result import EpochRecord
+from drill_models.size import check_size
 from drill_models.step import Step
 from drill_models.step_io import as_document, save_step
 from search.commands.interrupt import stop_on_signals
@@ -55,6 +56,7 @@ def run_train_job(
         line = epoch_line(record, step.training.epochs, "test" if full else "val")
         screen.progress(which + line)
 
+    check_size(step)
     with stop_on_signals() as should_stop, open_machines(training) as machines:
         recorded = None if step.result is None else step.result.run
         if recorded is not None and training.cluster is None:

@@ -108,12 +108,12 @@ class Screen:
     def mistake(self, line: str) -> None:
         """What the user is to mend. A URL that stood in the wrong place loses its password."""
         line = escaped(without_passwords(line))
-        LOG.error(line)
+        LOG.error(line.replace("\n", "\n    "))
         self.err.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
 
     def _say(self, level: int, line: str, console: Console | None) -> None:
         line = escaped(line)
-        LOG.log(level, line)
+        LOG.log(level, line.replace("\n", "\n    "))  # so that no name begins a line of the log
         if console is not None:
             _plain(console, line)
 

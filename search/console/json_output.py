@@ -12,8 +12,9 @@ from drill_models.count import count
 from search.engine.events import Outcome
 from search.evaluation.confirm import Confirmed
 from search.evaluation.statistics import Comparison
+from search.evaluation.verdict_trust import meets_target
+from search.schema import attributes as attrs
 from search.storage.url import shown
-from search.study import attributes as attrs
 from search.study.phrasing import chain
 from search.study.ranking import Standing, front, ranked, standings
 from search.study.study import read_settings, read_space
@@ -88,7 +89,7 @@ def confirmed_document(
                 "name": each.step.name,
                 "n_params": count(each.step.model).n_params,
                 "target": target,
-                "holds": None if verdict is None else verdict.holding(target) == verdict.seeds,
+                "holds": meets_target(each.step),
                 "verdict": None if verdict is None else verdict.model_dump(mode="json"),
                 "diverged": list(each.diverged),
             }

@@ -14,7 +14,7 @@ from drill_models.result import EpochRecord
 from search.console.console import Screen
 from search.console.tables import percent
 from search.console.trial_tables import trial_name
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import Tally, accuracy_of
 from search.text import counted
 

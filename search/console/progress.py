@@ -17,8 +17,8 @@ from search.engine.events import Opened
 from search.engine.finalists import Rerun
 from search.engine.observers import NullObserver
 from search.engine.smallest import Candidate
+from search.schema import attributes as attrs
 from search.storage.url import shown
-from search.study import attributes as attrs
 from search.study.ranking import ranked
 from search.study.trials import Tally, accuracy_of, name_of, tally
 from search.text import counted, mean_of_last

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -13,7 +14,7 @@ from rich.table import Table
 from drill_models.count import Count, Shape, volume
 from drill_models.result import EpochRecord
 from drill_models.step import Step
-from search.text import counted, lines_of, mean_of_last, typed
+from search.text import counted, harmless, lines_of, mean_of_last, typed
 
 
 def percent(accuracy: float | None) -> str:
@@ -54,6 +55,10 @@ class FittingTable(Table):
             table.caption = "; ".join(said)
             table.caption_justify = "left"
         yield from Table.__rich_console__(table, console, options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Cells are text of others: as they are, without what would steer a terminal, and no markup."""
+        super().add_row(*(escape(harmless(c)) if isinstance(c, str) else c for c in cells), **options)
 
 
 def new_table(*columns: str, title: str | None = None, left: int = 1, spare: Sequence[str] = ()) -> FittingTable:

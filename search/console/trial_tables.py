@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.markup import escape
 from rich.table import Table
 
 from drill_models.result import EpochRecord
 from search.console.tables import new_table, percent
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.manage import Listed
 from search.study.phrasing import NOTATION, chain
 from search.study.ranking import Standing, front, ranked, standings
@@ -99,7 +98,7 @@ def study_table(studies: Sequence[Listed]) -> Table:
     table = new_table(*columns, left=1, spare=("objective", "data set", "complete", "parameters"))
     for one in studies:
         table.add_row(
-            escape(one.name),
+            one.name,
             one.settings.dataset,
             str(one.settings.budget).removesuffix(" parameters"),
             one.settings.objective,

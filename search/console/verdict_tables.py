@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.markup import escape
 from rich.table import Table
 from scipy.special import stdtrit
 
@@ -15,6 +14,7 @@ from drill_models.step import Step
 from search.console.tables import new_table, percent
 from search.evaluation.confirm import Confirmed
 from search.evaluation.statistics import Comparison
+from search.evaluation.verdict_trust import unmet
 from search.pruning.forecast import log_error
 from search.text import counted
 
@@ -34,7 +34,7 @@ def verdict_table(steps: Sequence[Step]) -> Table:
     for step in steps:
         verdict = _verdict(step)
         table.add_row(
-            escape(step.name),
+            step.name,
             f"{count(step.model).n_params:,}",
             str(verdict.seeds),
             percent(verdict.mean),
@@ -63,9 +63,11 @@ def verdict_line(step: Step) -> str:
                 how = f"{every} throughout the last {counted(last, 'epoch')}"
                 break
     of = f"mean of {verdict.seeds} seeds" if verdict.seeds > 1 else "one seed"
+    missed = unmet(step)
+    over = f"; but the target as a whole does not hold: {', '.join(missed)}" if missed else ""
     return (
         f"{step.name}: {percent(verdict.mean)} on the test images of {step.dataset} ({of}); the target of "
-        f"{percent(target)} holds {how}"
+        f"{percent(target)} holds {how}{over}"
     )
 
 
@@ -140,7 +142,7 @@ def pooled(groups: Sequence[Sequence[float]]) -> Spread:
 def _replay(each: Confirmed) -> list[str]:
     step = each.step
     reported = _reported(step)
-    head = [escape(step.name), f"{count(step.model).n_params:,}", percent(reported)]
+    head = [step.name, f"{count(step.model).n_params:,}", percent(reported)]
     if each.diverged:
         return [*head, "-", "-", "-", str(len(each.runs))]
     verdict = _verdict(step)

@@ -10,7 +10,7 @@ from search.context import RunContext
 from search.executors.base import Executor
 from search.executors.run_tasks import train_all
 from search.executors.tasks import Task
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.ranking import front_so_far, keep_rerun, reruns
 from search.study.trials import accuracy_of, feasible, has_two_values, recipe_of
 from spaces.drill import DrillSpace

@@ -34,7 +34,7 @@ from search.study.coordination import Peers, open_peers
 from search.study.last_used import remember
 from search.study.ranking import ranked
 from search.study.session_log import keep_sitting
-from search.study.study import StudySettings, open_study, read_space, settings_of, study_name
+from search.study.study import StudySettings, left_out, open_study, read_space, settings_of, study_name
 from search.study.trials import tally
 from spaces.budget import Budget
 from spaces.skeletons import check_budget
@@ -81,6 +81,8 @@ def _search(config: SearchConfig, machines: Machines, observer: Observer, contex
     ):
         opened = _in_a_turn(peers, partial(_open, config, settings, name, storage, url, machines, peers, context))
         remember(url, name)
+        for line in left_out(opened.study):
+            observer.notice(line)
         observer.opened(opened)
         with machines.executor(data, opened.workers, context.should_stop) as executor:
             try:

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.engine.finalists import other_seeds
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.ranking import reruns
 from search.study.trials import accuracy_of, feasible
 

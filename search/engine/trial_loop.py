@@ -19,8 +19,8 @@ from search.executors.base import Executor
 from search.executors.tasks import MAX_CRASHES, MAX_KILLS, Began, Ended, Epoch, Event, Lost, Task
 from search.pruning.pruners import is_hopeless
 from search.sampling.per_trial import place_of
+from search.schema import attributes as attrs
 from search.storage.advisory_locks import LockLost
-from search.study import attributes as attrs
 from search.study.constraints import set_constraints
 from search.study.requeue import requeue
 from search.study.trials import has_two_values, is_interrupted, pack_curve, tally, value_of

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import TrialState
 
 from drill_models.step import Step
-from search.study.attributes import BASELINE, EPOCHS, N_PARAMS, OVER_BUDGET, REPORTED, START
+from search.schema.attributes import BASELINE, EPOCHS, N_PARAMS, OVER_BUDGET, REPORTED, START
 from search.study.constraints import with_constraints
 from search.study.trials import point_of
 from spaces.budget import Budget

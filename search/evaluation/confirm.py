@@ -8,9 +8,10 @@ from drill_models.networks import environment
 from drill_models.resolve import DataSource, resolve_itself
 from drill_models.result import EpochRecord
 from drill_models.run import with_verdict
+from drill_models.size import check_size
 from drill_models.step import Step
 from search.context import RunContext
-from search.evaluation.run_cache import ConfirmedRun, ConfirmedRuns, RunKey, key_of
+from search.evaluation.run_cache import FILE, ConfirmedRun, ConfirmedRuns, RunKey, key_of
 from search.evaluation.statistics import make_verdict
 from search.executors.base import Executor
 from search.executors.machines import Machines
@@ -80,6 +81,8 @@ def confirm(
         DrillError: Data are not to be had, or a run failed.
         Interrupted: The context said so; what had ended is kept.
     """
+    for step in steps:
+        check_size(step)
     names = dict.fromkeys(step.dataset for step in steps)
     found = [resolve_itself(name, source, f"a verdict on {name}") for name in names]
     keys = [key_of(step, environment(step.model, machines.backend)) for step in steps]
@@ -91,6 +94,11 @@ def confirm(
         for i in mine:
             for seed in seeds:
                 run = kept.find(keys[i], seed)
+                if run is not None and not run.fits(steps[i].training.epochs, len(data.held_out)):
+                    source.say(
+                        f"{steps[i].name}: the run of seed {seed} in {FILE} does not fit; it is trained anew"
+                    )
+                    run = None
                 if run is None:
                     left.setdefault((keys[i], seed), steps[i])
                 else:

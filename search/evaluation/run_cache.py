@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from drill_models.backend import DeviceName, EngineName, Environment, PrecisionName
 from drill_models.json_lines import append_line, read_lines
@@ -24,16 +25,35 @@ class RunKey(Part):
     precision: PrecisionName
     torch: Text
     version: Text = Field(description="Of this package.")
+    data: Text | None = Field(default=None, description="Fingerprint of the data set's files.")
 
 
 class ConfirmedRun(Part):
     """One run from scratch on all training images, measured on the test set after each epoch."""
 
     key: RunKey
-    seed: int
+    seed: int = Field(ge=0, le=2**63 - 1)
     epochs: tuple[EpochRecord, ...]
     mistakes: tuple[int, ...] = Field(description="Positions of the test images that the last epoch gets wrong.")
     diverged: Text | None = None
+
+    @model_validator(mode="after")
+    def _follows_from_epochs(self) -> Self:
+        if [record.epoch for record in self.epochs] != list(range(1, len(self.epochs) + 1)):
+            raise ValueError("epochs must be numbered from 1")
+        if len(set(self.mistakes)) < len(self.mistakes) or any(place < 0 for place in self.mistakes):
+            raise ValueError("mistakes must be different places")
+        if self.diverged is None and not self.epochs:
+            raise ValueError("a run that has an end has epochs")
+        return self
+
+    def fits(self, epochs: int, n_images: int) -> bool:
+        """Whether it is a whole run of so many epochs, and its last accuracy is what its mistakes leave."""
+        if self.diverged is not None:
+            return True
+        if len(self.epochs) != epochs or max(self.mistakes, default=0) >= n_images:
+            return False
+        return abs(self.accuracies[-1] - (1 - len(self.mistakes) / n_images)) < 0.5 / n_images
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -41,8 +61,8 @@ class ConfirmedRun(Part):
         return tuple(record.val_accuracy for record in self.epochs)
 
 
-def key_of(step: Step, where: Environment) -> RunKey:
-    """The key of a step's runs in a place."""
+def key_of(step: Step, where: Environment, data: str | None = None) -> RunKey:
+    """The key of a step's runs in a place, on data of that fingerprint."""
     return RunKey(
         recipe=step.digest,
         device=where.device,
@@ -50,6 +70,7 @@ def key_of(step: Step, where: Environment) -> RunKey:
         precision=where.precision,
         torch=where.torch,
         version=version("drill-search"),
+        data=data,
     )
 
 
@@ -70,11 +91,13 @@ class ConfirmedRuns:
         """The run that is there already, or None."""
         return self._runs.get((key, seed))
 
+    def all_of(self, digest: str) -> list[ConfirmedRun]:
+        """All runs of a recipe that have an end."""
+        return [run for run in self._runs.values() if run.key.recipe == digest and run.diverged is None]
+
     def of_recipe(self, digest: str) -> list[ConfirmedRun]:
         """The runs of a recipe that have an end, whatever they ran on, one a seed."""
-        by_seed = {
-            run.seed: run for run in self._runs.values() if run.key.recipe == digest and run.diverged is None
-        }
+        by_seed = {run.seed: run for run in self.all_of(digest)}
         return list(by_seed.values())
 
     def add(self, run: ConfirmedRun) -> None:
@@ -91,5 +114,5 @@ def _readable(lines: Sequence[str]) -> Iterable[ConfirmedRun]:
     for line in lines:
         try:
             yield ConfirmedRun.model_validate_json(line)
-        except ValidationError:
+        except (ValidationError, RecursionError, OverflowError):
             continue

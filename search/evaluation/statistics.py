@@ -8,21 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 
-from drill_models.result import Verdict, VerdictRun
+from drill_models.result import CONFIDENCE, Verdict, VerdictRun, interval_of
 from search.evaluation.run_cache import ConfirmedRun
-
-CONFIDENCE = 0.95
 
 
 def make_verdict(runs: Sequence[ConfirmedRun]) -> Verdict:
     """The verdict of runs that came to their end, of one step, with different seeds."""
     last = [run.accuracies[-1] for run in runs]
     mean = statistics.mean(last)
-    std = low = high = None
-    if len(last) > 1:
-        std = statistics.stdev(last)
-        half = float(stdtrit(len(last) - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(len(last))
-        low, high = round(max(0.0, mean - half), 6), round(min(1.0, mean + half), 6)
+    std = statistics.stdev(last) if len(last) > 1 else None
+    low, high = interval_of(last)
     key = runs[0].key
     return Verdict(
         recipe=key.recipe,
@@ -32,13 +27,15 @@ def make_verdict(runs: Sequence[ConfirmedRun]) -> Verdict:
         max=max(last),
         last3_min=min(min(run.accuracies[-3:]) for run in runs),
         last5_min=min(min(run.accuracies[-5:]) for run in runs),
-        low=low,
-        high=high,
+        low=None if low is None else round(low, 6),
+        high=None if high is None else round(high, 6),
         seeds=len(runs),
         device=key.device,
         engine=key.engine,
         precision=key.precision,
         torch=key.torch,
+        program=key.version,
+        data=key.data,
         runs=tuple(VerdictRun(seed=run.seed, accuracies=run.accuracies) for run in runs),
     )
 

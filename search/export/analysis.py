@@ -12,7 +12,7 @@ from drill_models.data import VALIDATION_SHARE
 from drill_models.datasets import dataset_facts
 from drill_models.result import EpochRecord
 from drill_models.step import Recipe
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.phrasing import OF_THE_NETWORK, described
 from search.study.ranking import finalists_of, front, ranked, standing_of
 from search.study.study import StudySettings

@@ -16,12 +16,12 @@ from drill_models.run import recorded_run, with_verdict
 from drill_models.step import Step, Target
 from drill_models.step_io import SCHEMA_FILE, dump_step, load_step, save_step
 from search.export.analysis import analysis_of
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.caveats import SMALL_DATA, STARTING_POINT
 from search.study.ranking import best, front
 from search.study.study import StudySettings, kept_verdict, read_settings, read_space
 from search.study.trials import curve, recipe_of
-from search.text import file_name
+from search.text import file_name, harmless
 from spaces.drill import DrillSpace
 
 FOLDER = Path("studies")
@@ -192,7 +192,7 @@ def step_six(study: optuna.Study, trial: FrozenTrial, target: Target | None = No
     where = Environment(**trial.user_attrs[attrs.ENVIRONMENT])
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     return Step(
-        name=f"step 6: {study.study_name}, trial {trial.number}",
+        name=f"step 6: {harmless(study.study_name, 150)}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
         target=target or _highest(settings, settings.max_params),
@@ -227,7 +227,7 @@ def trial_yaml(
     recipe = space.decode(trial.params, epochs=trial.user_attrs[attrs.EPOCHS])
     run = recorded_run(records, full=False, seed=trial.user_attrs[attrs.SEED], where=where)
     step = Step(
-        name=f"{study_name}, trial {trial.number}",
+        name=f"{harmless(study_name, 150)}, trial {trial.number}",
         provenance="searched",
         dataset=settings.dataset,
         target=_highest(settings, settings.max_params),

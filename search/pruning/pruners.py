@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drill_models.result import EpochRecord
 from search.names import PrunerName
 from search.pruning.forecast import Curve, Finished, best_end, log_error
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import complete_trials, figures, has_two_values, pack_curve
 
 SLACK = 0.25

@@ -23,6 +23,7 @@ from drill_models.step import ConvBlock, FullConvHead, ModelConfig, PoolBlock, f
 from search.console.tables import layer_rows, percent
 from search.console.trial_tables import BEST, cells, not_learnt, value_words
 from search.evaluation.run_cache import ConfirmedRuns
+from search.evaluation.verdict_trust import unmet, whose
 from search.export.step import step_file, step_six
 from search.report.charts import (
     curves_chart,
@@ -36,12 +37,12 @@ from search.report.charts import (
 from search.report.misclassified import Errors, best_errors
 from search.report.provenance import environment, sitting_rows
 from search.report.series import Size, epochs_spent, importance, sizes
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.phrasing import NOTATION, chain
 from search.study.ranking import Standing, best, finalists_of, front, ranked, standing_of, standings
 from search.study.study import kept_verdict, read_settings
 from search.study.trials import baselines, curve, has_two_values, tally
-from search.text import counted, lines_of
+from search.text import counted, harmless, lines_of
 
 
 def write_report(study: optuna.Study, url: URL, source: DataSource, out: Path | None) -> Path:
@@ -80,7 +81,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     else:
         held = verdict.holding(settings.target)
         holds, where = (
-            held == verdict.seeds,
+            held == verdict.seeds and not unmet(step),
             f"test set of {settings.dataset}, {held} of {counted(verdict.seeds, 'seed')}",
         )
     errors = best_errors(study, url, trial, step, source)
@@ -89,7 +90,7 @@ def page_of(study: optuna.Study, url: URL, source: DataSource) -> dict[str, Any]
     hand = baselines(study)
     stand = standings(study, hand)
     return {
-        "title": study.study_name,
+        "title": harmless(study.study_name),
         "holds": holds,
         "badge": f"target of {percent(settings.target)} {'holds' if holds else 'does not hold'} ({where})",
         "caveats": [caveat.text for caveat in step.result.caveats] if step.result is not None else [],
@@ -136,7 +137,7 @@ def _summary(study: optuna.Study, trial: FrozenTrial, target: float) -> list[str
         first,
         f"On the test set it has {percent(verdict.mean)} in the last epoch, the mean of "
         f"{counted(verdict.seeds, 'seed')} from {percent(verdict.min)} to {percent(verdict.max)}, "
-        f"and holds the target in {held} of them.",
+        f"and holds the target in {held} of them, {whose(verdict)}.",
     ]
 
 

@@ -13,7 +13,7 @@ from drill_models.count import Count, count
 from drill_models.result import Verdict
 from drill_models.step import Step
 from search.console.tables import percent
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.phrasing import chain
 from search.study.ranking import ranked, standing_of
 from search.study.session_log import folded_command, sittings
@@ -109,6 +109,8 @@ def trial_note(study: optuna.Study, trial: FrozenTrial, space: DrillSpace, hand:
         hand: Published steps by name.
     """
     title, point = _title(trial), point_of(trial)
+    if trial.user_attrs.get(attrs.LEFT_OUT):
+        return f"# {title}\n\nLeft out: {trial.user_attrs.get(attrs.REASON)}.\n"
     if not space.distributions.keys() <= point.keys():
         return f"# {title}\n\nInterrupted while it was being proposed: it never had a network.\n"
     model = space.model(point)

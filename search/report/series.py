@@ -9,7 +9,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.ranking import front, ranked, standings
 from search.study.trials import accuracy_of, complete_trials, figures, is_interrupted, name_of
 

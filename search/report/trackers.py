@@ -11,8 +11,8 @@ from drill_models.backend import Environment
 from drill_models.result import EpochRecord
 from search.export.step import trial_yaml
 from search.names import TrackerName
+from search.schema import attributes as attrs
 from search.storage.artifacts import STEP_FILE
-from search.study import attributes as attrs
 from search.study.study import read_settings, read_space
 from search.study.trials import accuracy_of, curve
 from search.text import file_name, without_passwords

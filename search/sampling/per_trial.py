@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.sampling.delegating import SamplerWrapper
 from search.sampling.windowed import all_trials
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import is_interrupted
 
 

@@ -4,17 +4,21 @@ A finished trial takes no more files, so what belongs to one is kept before it e
 """
 
 import tempfile
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 
 from drill_models.errors import DrillError
+from search.schema.attribute_checks import read_artifact
+from search.schema.checks import Unfit
+from search.schema.models import StoredArtifact
 from search.storage.url import DEFAULT_STORAGE, sqlite_file
 
 STEP_FILE, CURVE_PICTURE, WEIGHTS = "step.yaml", "curve.png", "weights.safetensors"
@@ -37,8 +41,22 @@ def artifact_folder(url: URL) -> Path:
 def artifact_ids(study: optuna.Study) -> set[str]:
     """Names in the folder of all files of a study and its trials, except what leads out of it."""
     owners: list[FrozenTrial | optuna.Study] = [study, *study.get_trials(deepcopy=False)]
-    metas = (meta for owner in owners for meta in get_all_artifact_meta(owner, storage=study._storage))
+    metas = (meta for owner in owners for meta in _metas(study, owner))
     return {meta.artifact_id for meta in metas if _is_ours(meta.artifact_id)}
+
+
+def _metas(study: optuna.Study, owner: FrozenTrial | optuna.Study) -> list[StoredArtifact]:
+    """What a study keeps of an owner's files; what does not fit is left out."""
+    if isinstance(owner, FrozenTrial):
+        found = owner.system_attrs
+    else:
+        found = study._storage.get_study_system_attrs(study._study_id)
+    metas = []
+    for key, value in found.items():
+        if key.startswith("artifacts:"):
+            with suppress(Unfit):
+                metas.append(read_artifact(value))
+    return metas
 
 
 def _is_ours(name: str) -> bool:
@@ -80,7 +98,7 @@ class Artifacts:
         Raises:
             DrillError: It cannot be read.
         """
-        for meta in get_all_artifact_meta(owner, storage=study._storage):
+        for meta in _metas(study, owner):
             if meta.filename == name and _is_ours(meta.artifact_id):
                 try:
                     with self._store.open_reader(meta.artifact_id) as reader:

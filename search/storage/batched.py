@@ -15,10 +15,11 @@ from optuna.distributions import (
     check_distribution_compatibility,
     distribution_to_json,
 )
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
+
+from search.storage.checked import CheckedStorage
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Param:
     distribution: BaseDistribution
 
 
-class TogetherStorage(RDBStorage):
+class TogetherStorage(CheckedStorage):
     """Optuna's storage in a database, that can hold a trial's parameters back and write them in one transaction.
 
     For one thread: everything that is suggested within `params_together` is held back.

@@ -18,11 +18,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from drill_models.errors import Interrupted
+from search.schema import attributes as attrs
 from search.storage.advisory_locks import LockLost, ServerLocks, server_locks
 from search.storage.retry import Patience
 from search.storage.storage import sole_owner
 from search.storage.url import connect_args
-from search.study import attributes as attrs
 from search.study.requeue import end_doubles, queue_lost, requeue
 
 PULSE = 2.0

@@ -14,15 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from drill_models.errors import StudyError
 from drill_models.files import write_bytes
+from search.schema import attributes as attrs
 from search.storage.artifacts import artifact_folder, artifact_ids
 from search.storage.bulk_delete import delete_with_trials
 from search.storage.storage import closed_after, open_storage, sole_owner, storage_errors
 from search.storage.url import shown
-from search.study import attributes as attrs
 from search.study.coordination import searched_now
 from search.study.ranking import ranked, standing_of
 from search.study.session_log import sittings
-from search.study.study import SETTINGS, StudySettings, load_study, read_settings
+from search.study.study import SETTINGS, StudySettings, left_out, load_study, read_settings
 from search.study.trials import Tally, tally
 from search.text import check_study_name
 
@@ -55,12 +55,13 @@ class Listed:
         return asdict(self)
 
 
-def all_studies(url: URL, name: str | None = None) -> list[Listed]:
+def all_studies(url: URL, name: str | None = None, say: Callable[[str], None] = lambda line: None) -> list[Listed]:
     """The studies of a storage that this program made, by name; those of others are left out.
 
     Args:
         url: The storage.
         name: The one that is meant, or None for all.
+        say: Told which study cannot be read, or what of one does not fit and is left out.
 
     Raises:
         StudyError: There is no storage, or not that study.
@@ -68,16 +69,21 @@ def all_studies(url: URL, name: str | None = None) -> list[Listed]:
     storage = open_storage(url, create=False)
     with storage_errors(url):
         if name is not None:
-            return [_listed(load_study(storage, name))]
+            return [_listed(load_study(storage, name), say)]
         found = []
         for each in sorted(optuna.get_all_study_names(storage)):
-            study = optuna.load_study(study_name=each, storage=storage)
-            if SETTINGS in study.user_attrs:
-                found.append(_listed(study))
+            try:
+                study = optuna.load_study(study_name=each, storage=storage)
+                if SETTINGS in study.user_attrs:
+                    found.append(_listed(load_study(storage, each), say))
+            except StudyError as error:
+                say(str(error))
         return found
 
 
-def _listed(study: optuna.Study) -> Listed:
+def _listed(study: optuna.Study, say: Callable[[str], None]) -> Listed:
+    for line in left_out(study):
+        say(line)
     best = next(iter(ranked(study)), None)
     return Listed(
         name=study.study_name,

@@ -1,6 +1,6 @@
 """Opens a study to read it: the one that is meant."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
@@ -10,7 +10,8 @@ from drill_models.errors import StudyError
 from search.storage.storage import open_storage, storage_errors
 from search.storage.url import DEFAULT_STORAGE, parse
 from search.study.last_used import last_used
-from search.study.study import load_study
+from search.study.study import left_out, load_study
+from search.text import harmless
 
 
 def which_storage(storage: str | None) -> URL:
@@ -24,8 +25,15 @@ def which_storage(storage: str | None) -> URL:
 
 
 @contextmanager
-def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Study]:
+def open_to_read(
+    storage: str | None, study: str | None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[optuna.Study]:
     """A study that exists: the one named, else the one that was used last below the current folder.
+
+    Args:
+        storage: Its URL.
+        study: Its name.
+        say: Told what of it does not fit, and is left out.
 
     Raises:
         StudyError: There is none, or its storage fails.
@@ -39,9 +47,13 @@ def open_to_read(storage: str | None, study: str | None) -> Iterator[optuna.Stud
         if study is None:
             names = optuna.get_all_study_names(opened)
             if len(names) != 1:
-                raise StudyError(f"name one by --study; studies are: {', '.join(names) or 'none'}")
+                known = ", ".join(map(harmless, names)) or "none"
+                raise StudyError(f"name one by --study; studies are: {known}")
             study = names[0]
-        yield load_study(opened, study)
+        found = load_study(opened, study)
+        for line in left_out(found):
+            say(line)
+        yield found
 
 
 def remembered(storage: optuna.storages.BaseStorage, named: str | None) -> str | None:

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.errors import StudyError
 from drill_models.result import EpochRecord
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import (
     accuracy_of,
     complete_trials,

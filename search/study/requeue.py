@@ -6,7 +6,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import is_interrupted, point_of
 
 _KEPT = (

@@ -1,6 +1,5 @@
 """Studies: create or join one, check that it is the same search, read it back."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,18 +14,23 @@ from sqlalchemy.engine import URL
 
 from drill_models.datasets import DatasetName, dataset_facts
 from drill_models.errors import StudyError
-from drill_models.result import Verdict
+from drill_models.result import Result, Verdict
+from drill_models.step import Step, Target
 from search.config import DEFAULT_EPOCHS, SearchConfig
 from search.names import ObjectiveName
+from search.schema.attribute_checks import SETTINGS as SETTINGS
+from search.schema.attribute_checks import SKELETONS as SKELETONS
+from search.schema.attribute_checks import VERDICT, read_settings_of, read_skeletons_of
+from search.schema.checks import Unfit
+from search.storage.checked import CheckedStorage
 from search.storage.retry import Patience
 from search.storage.storage import open_storage, storage_errors
 from search.storage.url import shown
+from search.study.trials import recipe_of
+from search.text import harmless
 from spaces.budget import Budget
 from spaces.drill import NAME, DrillSpace
 from spaces.skeletons import Skeleton
-
-SETTINGS, SKELETONS, VERDICT = "settings", "skeletons", "verdict"
-"""User attributes of a study; `verdict:27` is of trial 27."""
 
 _OPTIONS = {
     "dataset": "--dataset",
@@ -37,6 +41,9 @@ _OPTIONS = {
     "objective": "--objective",
     "space": "the space",
 }
+
+MOST_SAID = 10
+"""Of what is left out, sentences; more are counted."""
 
 _BEFORE = {"objective": "accuracy"}
 """Settings that older studies do not name."""
@@ -125,13 +132,14 @@ def open_study(
     found = study.user_attrs
     if SETTINGS not in found:
         if study.get_trials(deepcopy=False):
-            raise StudyError(f"study {name} was not made by drill-search; name another by --study")
+            raise StudyError(f"study {harmless(name)} was not made by drill-search; name another by --study")
         study.set_user_attr(SKELETONS, dumps)
         study.set_user_attr(SETTINGS, asdict(settings))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names(["validation accuracy", "parameters"][: len(study.directions)])
         return study
+    _check(study)
     _refuse_differences(study, asdict(settings), dumps)
     study.set_user_attr(SETTINGS, asdict(settings))
     return study
@@ -150,9 +158,10 @@ def check_named(url: URL, config: SearchConfig) -> None:
         if config.study not in optuna.get_all_study_names(storage):
             return
         study = optuna.load_study(study_name=config.study, storage=storage)
-        found = study.user_attrs.get(SETTINGS)
-        if found is None:
+        if SETTINGS not in study.user_attrs:
             return
+        _check(study)
+        found = study.user_attrs[SETTINGS]
         small = config.dataset == "mnist" and found["dataset"] == "mnist-5k"
         settings = settings_of(config, "mnist-5k" if small else config.dataset)
         _refuse_differences(study, asdict(settings), _dumps(config.skeletons))
@@ -168,7 +177,7 @@ def _refuse_differences(study: optuna.Study, settings: Mapping[str, Any], dumps:
     if not differences and found[SKELETONS] != dumps:
         differences = [f"skeletons {', '.join(found[SKELETONS])} (now {', '.join(dumps)}, or changed)"]
     if differences:
-        name, said = study.study_name, "; ".join(differences)
+        name, said = harmless(study.study_name), harmless("; ".join(differences))
         raise StudyError(f"study {name} was made with {said}; start a new one with --study NEWNAME")
 
 
@@ -188,17 +197,64 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
     """
     names = optuna.get_all_study_names(storage)
     if name not in names:
-        known = ", ".join(names) or "none"
-        raise StudyError(f"there is no study {name!r} in {shown(storage.engine.url)}; studies are: {known}")
+        known = ", ".join(map(harmless, names)) or "none"
+        raise StudyError(
+            f"there is no study {harmless(name)!r} in {shown(storage.engine.url)}; studies are: {known}"
+        )
     study = optuna.load_study(study_name=name, storage=storage)
     if SETTINGS not in study.user_attrs:
-        raise StudyError(f"study {name} was not made by drill-search")
+        raise StudyError(f"study {harmless(name)} was not made by drill-search")
+    _check(study)
     return study
 
 
+def _check(study: optuna.Study) -> None:
+    """Checks what a study is before anything is read from it; single trials are checked by its storage.
+
+    Raises:
+        StudyError: Its settings, skeletons, directions or numbers are not what this program writes.
+    """
+    settings = read_settings(study)
+    if settings.space == NAME:
+        read_space(study)
+    ways = [direction.name for direction in study.directions]
+    wanted = ["MAXIMIZE", "MINIMIZE"] if settings.objective == "pareto" else ["MAXIMIZE"]
+    if ways != wanted:
+        raise StudyError(
+            f"study {harmless(study.study_name)}: directions must be {', '.join(wanted).lower()} for "
+            f"the objective {settings.objective}, got {', '.join(ways).lower()}"
+        )
+    for place, trial in enumerate(study.get_trials(deepcopy=False)):
+        if trial.number != place:
+            raise StudyError(
+                f"study {harmless(study.study_name)}: trial {trial.number} stands where {place} must be"
+            )
+
+
+def left_out(study: optuna.Study) -> list[str]:
+    """What of a study does not fit and is left out of results, a sentence each; at most ten."""
+    backend = getattr(study._storage, "_backend", study._storage)  # Optuna's cache stands before it
+    if not isinstance(backend, CheckedStorage):
+        return []
+    found = backend.left_out(study._study_id)
+    name = harmless(study.study_name)
+    lines = [f"study {name}, {one}; left out" for one in found[:MOST_SAID]]
+    if len(found) > MOST_SAID:
+        lines.append(f"study {name}: {len(found) - MOST_SAID:,} more do not fit and are left out")
+    return lines
+
+
 def read_settings(study: optuna.Study) -> StudySettings:
-    """The settings that a study was made with."""
-    return StudySettings(**study.user_attrs[SETTINGS])
+    """The settings that a study was made with.
+
+    Raises:
+        StudyError: One of them is not what this program writes.
+    """
+    try:
+        found = read_settings_of(study.user_attrs)
+    except Unfit as error:
+        raise StudyError(f"study {harmless(study.study_name)}: {error}") from error
+    return StudySettings(**found.model_dump())
 
 
 def read_space(study: optuna.Study) -> DrillSpace:
@@ -210,9 +266,13 @@ def read_space(study: optuna.Study) -> DrillSpace:
     settings = read_settings(study)
     if settings.space != NAME:
         raise StudyError(
-            f"study {study.study_name} samples from space {settings.space}, this program knows {NAME}"
+            f"study {harmless(study.study_name)} samples from space {harmless(settings.space, 40)}, this program "
+            f"knows {NAME}"
         )
-    skeletons = [Skeleton.model_validate_json(json.dumps(s)) for s in study.user_attrs[SKELETONS].values()]
+    try:
+        skeletons = read_skeletons_of(study.user_attrs)
+    except Unfit as error:
+        raise StudyError(f"study {harmless(study.study_name)}: {error}") from error
     return DrillSpace(skeletons, num_classes=dataset_facts(settings.dataset).num_classes)
 
 
@@ -222,6 +282,28 @@ def keep_verdict(study: optuna.Study, number: int, verdict: Verdict) -> None:
 
 
 def kept_verdict(study: optuna.Study, number: int) -> Verdict | None:
-    """The verdict on a trial, if it has one."""
+    """The verdict on a trial, if it has one, and that is of what the trial trained."""
     found = study.user_attrs.get(f"{VERDICT}:{number}")
-    return None if found is None else Verdict.model_validate(found)
+    if found is None:
+        return None
+    step = _step(study, number)
+    if step is None:
+        return None
+    return step.model_copy(update={"result": Result(n_params=0, verdict=Verdict.model_validate(found))}).verdict
+
+
+def _step(study: optuna.Study, number: int) -> Step | None:
+    """What a trial trained, as a step; None where it has no network."""
+    trials, settings = study.get_trials(deepcopy=False), read_settings(study)
+    if number >= len(trials) or not trials[number].params:
+        return None
+    recipe = recipe_of(trials[number], read_space(study), settings.epochs)
+    target = Target(purpose="", accuracy=settings.target, max_params=settings.max_params, epochs=settings.epochs)
+    return Step(
+        name="trial",
+        provenance="searched",
+        dataset=settings.dataset,
+        target=target,
+        model=recipe.model,
+        training=recipe.training,
+    )

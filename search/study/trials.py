@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drill_models.result import EpochRecord, last_three_mean
 from drill_models.step import Recipe
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from spaces.drill import DrillSpace
 
 _COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")

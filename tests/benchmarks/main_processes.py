@@ -24,7 +24,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from drill_models.files import write_text
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import is_interrupted, name_of, tally
 from tests.postgres import Postgres, ended_trials
 from tests.programs import running

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from drill_models.step import Step
 from drill_models.step_io import load_step
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.open import open_to_read
 from search.study.ranking import front, ranked, standings
 from search.study.study import read_settings

@@ -34,7 +34,7 @@ from drill_models.errors import DrillError
 from drill_models.result import EpochRecord
 from search.names import PRUNER_NAMES
 from search.pruning.pruners import ForecastPruner, is_hopeless, make_pruner
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.trials import pack_curve
 
 SHARE = 0.8

@@ -22,7 +22,7 @@ from bench import one_sentence, versions, write_lines
 
 from drill_models.errors import DrillError
 from drill_models.step import ConvBlock
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.open import open_to_read
 from search.study.study import read_settings, read_space
 from search.study.trials import complete_trials, figures

@@ -62,9 +62,9 @@ from search.executors.base import InProcess
 from search.pruning.pruners import is_hopeless
 from search.report.dashboard import Publisher, publish
 from search.sampling.budget import BudgetSampler, base_sampler
+from search.schema import attributes as attrs
 from search.storage.storage import open_storage
 from search.storage.url import parse
-from search.study import attributes as attrs
 from search.study.constraints import with_constraints
 from search.study.trials import pack_curve, tally, value_of
 from spaces.budget import Budget

@@ -50,7 +50,7 @@ from search.engine.trial_loop import run_trials
 from search.engine.warm_start import seed_starts
 from search.executors.base import InProcess
 from search.pruning.pruners import make_pruner
-from search.study import attributes as attrs
+from search.schema import attributes as attrs
 from search.study.ranking import keep_finalists, ranked
 from search.study.trials import recipe_of, tally
 from spaces.budget import Budget
