@@ -102,7 +102,8 @@ def test_the_end_says_where_the_best_comes_from_and_the_verdict_that_it_has(run:
     _, text, _ = run(*words)
     assert "1 trial is there, and --trials 1 asks for no more" in text
     assert "its verdict on the test set: " in text
-    assert ", mean of 1 seed; next: drill-search report (a page on it)\n" in text
+    assert ", mean of 1 seed, by runs that are kept in " in text
+    assert "; next: drill-search report (a page on it)\n" in text
 
 
 def test_the_version_is_said(run: Run) -> None:
@@ -147,7 +148,7 @@ def test_what_uv_started_names_its_commands_behind_uv(run: Run, monkeypatch: pyt
         (["--timeout", "nan"], "--timeout must be a number of seconds above 0, got nan"),
         (["--target", "99.4"], "--target is a fraction above 0 and at most 1, for example 0.994, got 99.4"),
         (["--dataset", "cifar"], "--dataset must be one of mnist, mnist-5k, fashion-mnist"),
-        (["--sampler", "grid"], "--sampler must be one of tpe, nsga2, cmaes, gp, random, got 'grid'"),
+        (["--sampler", "grid"], "--sampler must be one of local, tpe, nsga2, cmaes, gp, random, got 'grid'"),
         (["--pruner", "x"], "--pruner must be one of forecast"),
         (["--device", "tpu"], "--device must be one of auto, cpu, cuda, got 'tpu'"),
         (["--baselines", "z-runs"], "there is no such ladder; allowed: all, none, a-runs"),

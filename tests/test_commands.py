@@ -384,7 +384,8 @@ def test_doctor_names_options_that_no_search_takes(run: Run, line: str, said: st
     assert said in wrong["found"]
 
 
-def test_doctor_looks_where_a_search_would(run: Run, tmp_path: Path) -> None:
+def test_doctor_looks_where_a_search_would(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRILL_OWN_DATA", "1")
     _write_mnist(tmp_path / "here")
     remember(parse("sqlite:///elsewhere/x.db"), "s")
     assert "sqlite:///studies/drill-search.db" in run("doctor", "--offline")[1]

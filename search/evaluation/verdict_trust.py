@@ -19,9 +19,20 @@ def contradicts(old: Verdict, new: Verdict) -> bool:
     """
     if len(old.runs[0].accuracies) != len(new.runs[0].accuracies):
         return True
-    std = max(new.std or 0.0, old.std or 0.0, LEAST_STD)
+    std = max(_spread(new), _spread(old), LEAST_STD)
     noise = 4 * std * math.sqrt(1 / old.seeds + 1 / new.seeds)
     return abs(old.mean - new.mean) > noise or new.last5_min < old.last5_min - 20 * std
+
+
+def _spread(verdict: Verdict) -> float:
+    """How far single seeds may lie from the mean: the standard deviation, or where one seed is known, a guess.
+
+    The guess is the range of the run's last epochs. A run of one or two epochs may lie anywhere.
+    """
+    if verdict.std is not None:
+        return verdict.std
+    last = verdict.runs[0].accuracies[-5:]
+    return max(last) - min(last) if len(last) > 2 else (1 - verdict.mean) / 4
 
 
 def says_more(old: Verdict | None, new: Verdict | None) -> bool:
