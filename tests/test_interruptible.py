@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from search.storage import bulk_delete
 from search.storage.storage import open_storage
 from search.storage.url import parse
 from search.study.manage import delete_study
+from search.study.study import StudySettings
 from search.study.trials import is_interrupted
 from spaces.budgeted import BudgetedSpace
 from tests.jobs import BUDGET, Instant, Log, small_job
@@ -99,12 +101,17 @@ def test_proposals_are_in_the_time_left() -> None:
     assert time.seconds(3, 0, 3) == pytest.approx(182.0)  # one proposal after the other
 
 
+SETTINGS = StudySettings(
+    dataset="mnist-5k", max_params=1_000, max_macs=None, max_activations=None, epochs=1, space="other", target=0.9
+)
+
+
 def test_a_long_study_is_deleted_by_a_few_statements(tmp_path: Path) -> None:
     url = parse(f"sqlite:///{tmp_path}/s.db")
     storage = open_storage(url, create=True)
     for name in ("mine", "other"):
-        study = optuna.create_study(storage=storage, study_name=name)
-        study.set_user_attr("settings", {})
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        study.set_user_attr("settings", asdict(SETTINGS))
         for value in range(3):
             trial = study.ask()
             trial.suggest_float("x", 0, 1)

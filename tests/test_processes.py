@@ -343,7 +343,12 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     folder.mkdir()
     with zipfile.ZipFile(_wheel(tmp_path)) as wheel:
         tops = {name.split("/")[0] for name in wheel.namelist()}
-        assert {t for t in tops if not t.endswith(".dist-info")} == {"search", "spaces", "drill_models"}
+        assert {t for t in tops if not t.endswith(".dist-info")} == {
+            "search",
+            "spaces",
+            "drill_models",
+            "drill_search_main.py",
+        }
         wheel.extractall(site)
     ended = ran(
         folder, "--trials", "2", "--epochs", "1", "--baselines", "b-cyclic/5", "--budget", "8000", path=site

@@ -14,13 +14,14 @@ from drill_models.errors import Interrupted, StudyError
 from drill_models.step_io import load_step
 from search.context import RunContext
 from search.engine.run_search import search as session
+from search.export.rescue import step_6_saved
 from search.storage.batched import TogetherStorage
 from search.storage.retry import Patience
 from search.storage.sqlite_file import DatabaseRemoved, FileStorage
 from search.storage.storage import open_storage, quick_writes, reach, storage_errors
 from search.storage.url import DEFAULT_STORAGE, parse
 from tests.command_line import Run
-from tests.test_session import CONFIG, Told
+from tests.test_session import CONFIG, Told, _opened
 
 
 class Lock:
@@ -182,7 +183,10 @@ def test_a_search_whose_database_is_removed_names_step_6(run: Run) -> None:
                 Path("studies/drill-search.db").unlink()
 
     display = Removes()
-    with pytest.raises(DatabaseRemoved) as ended:
+    with (
+        pytest.raises(DatabaseRemoved) as ended,
+        step_6_saved(CONFIG, lambda: _opened(display).study.study_name),
+    ):
         session(CONFIG, display, lambda: False)
     (file,) = Path("studies").glob("*.yaml")
     assert str(file) in str(ended.value)

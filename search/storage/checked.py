@@ -201,6 +201,10 @@ class CheckedStorage(RDBStorage):
             check(key, value)
         except Unfit as error:
             fault = harmless(error)
+        except json.JSONDecodeError:
+            if key in (SETTINGS, SKELETONS):
+                raise  # nothing of the study can be read without them
+            fault = "cannot be read"
         except _UNREADABLE:
             fault = "cannot be read"
         self._parsed[study_id, name] = text, value, fault
