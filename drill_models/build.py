@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from drill_models.convolutions import convolutions
 from drill_models.step import (
     ConvBlock,
     Dropout,
@@ -40,7 +41,8 @@ def build(model: ModelConfig) -> nn.Sequential:
                 layers.append(_conv_block(block, channels, model.dropout))
                 channels = block.channels
             case PoolBlock():
-                layers.append(nn.MaxPool2d(block.size))
+                pool = nn.MaxPool2d if block.mode == "max" else nn.AvgPool2d
+                layers.append(pool(block.size))
             case _:
                 raise TypeError(f"cannot build a block of type {type(block).__name__}")
     size = feature_shapes(model)[-1][1]
@@ -65,14 +67,19 @@ def n_params(net: nn.Module) -> int:
 
 def _conv_block(block: ConvBlock, channels: int, dropout: Dropout | None) -> nn.Module:
     layers: list[nn.Module] = []
-    if block.separable:
+    for conv in convolutions(block, channels):
         layers.append(
-            nn.Conv2d(channels, channels, block.kernel, padding=block.padding, groups=channels, bias=False)
+            nn.Conv2d(
+                conv.c_in,
+                conv.c_out,
+                conv.kernel,
+                stride=conv.stride,
+                padding=conv.padding,
+                groups=conv.c_in if conv.depthwise else 1,
+                bias=False,
+            )
         )
-        layers.append(nn.Conv2d(channels, block.channels, 1, bias=False))
-    else:
-        layers.append(nn.Conv2d(channels, block.channels, block.kernel, padding=block.padding, bias=False))
-    layers += [_operation(op, block.channels, dropout) for op in block.then]
+        layers += [_operation(op, conv.c_out, dropout) for op in conv.ops]
     body = nn.Sequential(*layers)
     return Residual(body) if block.residual else body
 
@@ -83,6 +90,10 @@ def _operation(op: Operation, channels: int, dropout: Dropout | None) -> nn.Modu
             return nn.BatchNorm2d(channels)
         case "relu":
             return nn.ReLU(inplace=True)
+        case "prelu":
+            return nn.PReLU()
+        case "hard_swish":
+            return nn.Hardswish()
         case "dropout":
             if dropout is None:
                 raise TypeError("a block names dropout, but the model states no rate")

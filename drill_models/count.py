@@ -1,12 +1,13 @@
 """Parameters, multiply-accumulates and receptive fields, from the configuration alone.
 
 Integers only, no torch. Rules: a convolution has in * out * k * k weights and no bias; batch norm has
-two parameters a channel; multiply-accumulates are those of convolutions and linear layers, for one
-image; the receptive field follows Dumoulin and Visin, "A guide to convolution arithmetic" (2016).
+two parameters a channel, PReLU one in all; multiply-accumulates are those of convolutions and linear
+layers, for one image; the receptive field follows Dumoulin and Visin, "A guide to convolution arithmetic" (2016).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from drill_models.convolutions import convolutions
 from drill_models.datasets import IMAGE_SIZE
 from drill_models.step import ConvBlock, FullConvHead, GapHead, ModelConfig, PoolBlock, feature_shapes
 
@@ -76,14 +77,15 @@ def count(model: ModelConfig) -> Count:
     for block, out in zip(model.blocks, feature_shapes(model), strict=True):
         match block:
             case ConvBlock():
-                field += (block.kernel - 1) * jump
-                rows += _conv_rows(block, shape, out, field)
+                rows += _conv_rows(block, shape, field, jump)
+                field = rows[-1].receptive_field
+                jump *= block.stride
             case PoolBlock():
                 field += (block.size - 1) * jump
                 jump *= block.size
                 rows.append(
                     LayerRow(
-                        name="max pool",
+                        name=f"{block.mode} pool",
                         kernel=block.size,
                         padding=0,
                         in_shape=shape,
@@ -105,52 +107,33 @@ def count(model: ModelConfig) -> Count:
     )
 
 
-def _conv_rows(block: ConvBlock, shape: Shape, out: Shape, field: int) -> list[LayerRow]:
-    after = "".join(f", {op.replace('_', ' ')}" for op in block.then)
-    after += ", + input" if block.residual else ""
-    norm = 2 * block.channels if "batch_norm" in block.then else 0
+def _conv_rows(block: ConvBlock, shape: Shape, field: int, jump: int) -> list[LayerRow]:
+    rows: list[LayerRow] = []
     kept = volume(shape) if block.residual else 0
-    area, window = out[1] * out[2], block.kernel**2
-    if not block.separable:
-        weights = shape[0] * block.channels * window
-        return [
+    for conv in convolutions(block, shape[0]):
+        size = conv.out(shape[1])
+        field += (conv.kernel - 1) * jump
+        out = (conv.c_out, size, size)
+        name = ("depthwise conv" if conv.depthwise else "conv") + (" stride 2" if conv.stride == 2 else "")
+        name += "".join(f", {op.replace('_', ' ')}" for op in conv.ops)
+        rows.append(
             LayerRow(
-                name=f"conv{after}",
-                kernel=block.kernel,
-                padding=block.padding,
+                name=name,
+                kernel=conv.kernel,
+                padding=conv.padding,
                 in_shape=shape,
                 out_shape=out,
                 receptive_field=field,
-                n_params=weights + norm,
-                macs=weights * area,
-                # The convolution's input is the identity itself.
-                extra=0,
+                n_params=conv.n_params,
+                macs=conv.n_weights * size**2,
+                # The first convolution's input is the identity itself.
+                extra=kept if rows else 0,
             )
-        ]
-    middle = (shape[0], out[1], out[2])
-    return [
-        LayerRow(
-            name="depthwise conv",
-            kernel=block.kernel,
-            padding=block.padding,
-            in_shape=shape,
-            out_shape=middle,
-            receptive_field=field,
-            n_params=shape[0] * window,
-            macs=shape[0] * window * area,
-        ),
-        LayerRow(
-            name=f"conv{after}",
-            kernel=1,
-            padding=0,
-            in_shape=middle,
-            out_shape=out,
-            receptive_field=field,
-            n_params=shape[0] * block.channels + norm,
-            macs=shape[0] * block.channels * area,
-            extra=kept,
-        ),
-    ]
+        )
+        shape = out
+    if block.residual:
+        rows[-1] = replace(rows[-1], name=f"{rows[-1].name}, + input")
+    return rows
 
 
 def _head_rows(model: ModelConfig, shape: Shape, field: int, jump: int) -> list[LayerRow]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from drill_models.datasets import IMAGE_SIZE, DatasetName, dataset_facts
-from drill_models.part import Accuracy, Line, Part, Text
+from drill_models.part import Accuracy, GrownPart, Line, Part, Text
 from drill_models.result import Result, Verdict
 from drill_models.train_config import TrainConfig
 
@@ -23,7 +23,11 @@ Width = Annotated[int, Field(ge=1, le=2048, description="Channels.")]
 
 # --- model -----------------------------------------------------------------------------------
 
-Operation = Literal["batch_norm", "relu", "dropout"]
+InnerOperation = Literal["batch_norm", "relu", "prelu", "hard_swish"]
+Operation = Literal[InnerOperation, "dropout"]
+"""`prelu` is ReLU with one trained slope below zero, which all channels share."""
+
+ACTIVATIONS: frozenset[Operation] = frozenset({"relu", "prelu", "hard_swish"})
 
 
 def odd(kernel: int) -> int:
@@ -31,6 +35,14 @@ def odd(kernel: int) -> int:
     if kernel % 2 == 0:
         raise ValueError("must be odd")
     return kernel
+
+
+def check_operations(field: str, operations: tuple[Operation, ...]) -> None:
+    """Raises `ValueError` where an operation stands twice, or there is more than one activation."""
+    if len(set(operations)) != len(operations):
+        raise ValueError(f"{field} must name each operation once, got {list(operations)}")
+    if len(ACTIVATIONS.intersection(operations)) > 1:
+        raise ValueError(f"{field} must name at most one activation, got {list(operations)}")
 
 
 def check_window(kernel: int, padding: int, *, residual: bool) -> None:
@@ -42,13 +54,18 @@ def check_window(kernel: int, padding: int, *, residual: bool) -> None:
         raise ValueError(f"residual needs padding = kernel // 2 = {half}, got {padding}")
 
 
-class ConvBlock(Part):
-    """A convolution (stride 1, no bias) and what follows it.
+class ConvBlock(GrownPart):
+    """A convolution (no bias) and what follows it.
 
     With `separable`, a depthwise kernel x kernel convolution (no bias) and a 1x1 convolution to
     `channels` stand in its place. With `residual`, the block's input is added to its output; this
-    needs as many channels out as in, and "same" padding. Dropout needs the model's `dropout`.
+    needs as many channels out as in, "same" padding and stride 1. Dropout needs the model's `dropout`.
+    With `expansion` above 1, a 1x1 convolution first makes so many times as many channels: an inverted
+    bottleneck (Sandler et al., https://arxiv.org/abs/1801.04381). `between` is what follows each
+    convolution of a separable block but the last.
     """
+
+    later = frozenset({"stride", "expansion", "between"})
 
     kind: Literal["conv"] = "conv"
     channels: Width
@@ -59,22 +76,41 @@ class ConvBlock(Part):
     then: tuple[Operation, ...] = Field(
         default=(), max_length=3, description="Operations after the convolution, in this order."
     )
+    stride: int = Field(default=1, ge=1, le=2, description="Pixels from one window to the next.")
+    expansion: int = Field(
+        default=1,
+        ge=1,
+        le=6,
+        description="Channels of a separable block's depthwise convolution, per input channel.",
+    )
+    between: tuple[InnerOperation, ...] = Field(
+        default=(), max_length=2, description="Operations between a separable block's convolutions, in this order."
+    )
 
     _odd = field_validator("kernel")(odd)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_window(self.kernel, self.padding, residual=self.residual)
-        if len(set(self.then)) != len(self.then):
-            raise ValueError(f"then must name each operation once, got {list(self.then)}")
+        check_operations("then", self.then)
+        check_operations("between", self.between)
+        if self.residual and self.stride != 1:
+            raise ValueError(f"residual needs stride 1, got {self.stride}")
+        if not self.separable and self.expansion != 1:
+            raise ValueError(f"expansion needs a separable block, got {self.expansion}")
+        if not self.separable and self.between:
+            raise ValueError(f"between needs a separable block, got {list(self.between)}")
         return self
 
 
-class PoolBlock(Part):
-    """Max pooling over `size` x `size` pixels, stride `size`, no padding."""
+class PoolBlock(GrownPart):
+    """Pooling over `size` x `size` pixels, stride `size`, no padding: their maximum or average."""
+
+    later = frozenset({"mode"})
 
     kind: Literal["pool"]
     size: int = Field(default=2, ge=2, le=4)
+    mode: Literal["max", "average"] = "max"
 
 
 Block = Annotated[ConvBlock | PoolBlock, Field(discriminator="kind")]
@@ -152,7 +188,8 @@ def feature_shapes(model: ModelConfig) -> tuple[tuple[int, int, int], ...]:
     for i, block in enumerate(model.blocks):
         match block:
             case ConvBlock():
-                channels, out = block.channels, size + 2 * block.padding - block.kernel + 1
+                channels = block.channels
+                out = (size + 2 * block.padding - block.kernel) // block.stride + 1
             case PoolBlock():
                 out = size // block.size
         if out < 1:

@@ -1,9 +1,9 @@
 """Compares the native kernels with PyTorch in double precision, away from kinks.
 
-ReLU and max pooling have kinks: a value within rounding of one may fall on its other side, and then gradients
-differ by much more than rounding. One such value of 24,102 once made 1.02 % of a gradient's norm. So an image
-with a value near a kink passes no gradient back, in both engines alike. Through batch norm it still has a small
-part in the others' gradients; so one batch at least has no such image, or the network no batch norm.
+Activations and max pooling have kinks: a value within rounding of one may fall on its other side, and then
+gradients differ by much more than rounding. One such value of 24,102 once made 1.02 % of a gradient's norm. So
+an image with a value near a kink passes no gradient back, in both engines alike. Through batch norm it still has
+a small part in the others' gradients; so one batch at least has no such image, or the network no batch norm.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,7 @@ class Kinks:
         self.clear = torch.ones(0, dtype=torch.bool)
         net.register_forward_pre_hook(self._begin)
         for module in net.modules():
-            if isinstance(module, nn.ReLU | nn.MaxPool2d):
+            if isinstance(module, nn.ReLU | nn.PReLU | nn.Hardswish | nn.MaxPool2d):
                 module.register_forward_pre_hook(self._watch)
 
     def _begin(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -89,7 +89,7 @@ class Kinks:
 
     def _watch(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
         x = inputs[0].detach()
-        distance = x.abs()
+        distance = (x.abs() - 3).abs() if isinstance(module, nn.Hardswish) else x.abs()
         if isinstance(module, nn.MaxPool2d):
             n, c, h, w = x.shape
             size = module.kernel_size

@@ -3,7 +3,16 @@
 from hypothesis import strategies as st
 
 from drill_models.datasets import IMAGE_SIZE
-from drill_models.step import ConvBlock, Dropout, FullConvHead, GapHead, ModelConfig, Operation, PoolBlock
+from drill_models.step import (
+    ConvBlock,
+    Dropout,
+    FullConvHead,
+    GapHead,
+    InnerOperation,
+    ModelConfig,
+    Operation,
+    PoolBlock,
+)
 from drill_models.train_config import (
     SGD,
     Adam,
@@ -18,8 +27,20 @@ from drill_models.train_config import (
     TrainConfig,
 )
 
-_OPERATIONS: list[Operation] = ["batch_norm", "relu", "dropout"]
-operations = st.permutations(_OPERATIONS).flatmap(lambda order: st.integers(0, 3).map(lambda n: tuple(order[:n])))
+_ACTIVATIONS: list[InnerOperation] = ["relu", "prelu", "hard_swish"]
+
+
+def _some(*others: Operation) -> st.SearchStrategy[tuple[Operation, ...]]:
+    """Any of an activation and these others, in any order."""
+    return st.sampled_from(_ACTIVATIONS).flatmap(
+        lambda activation: st.permutations([activation, *others]).flatmap(
+            lambda order: st.integers(0, len(order)).map(lambda n: tuple(order[:n]))
+        )
+    )
+
+
+operations = _some("batch_norm", "dropout")
+between = _some("batch_norm")
 
 
 @st.composite
@@ -31,7 +52,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
     for _ in range(draw(st.integers(1, 7))):
         if size >= 4 and draw(st.integers(0, 4)) == 0:
             pool = draw(st.integers(2, min(4, size)))
-            blocks.append(PoolBlock(kind="pool", size=pool))
+            blocks.append(PoolBlock(kind="pool", size=pool, mode=draw(st.sampled_from(["max", "average"]))))
             size //= pool
             continue
         kernel = draw(st.sampled_from([k for k in (1, 3, 5, 7) if k <= size]))
@@ -39,17 +60,22 @@ def models(draw: st.DrawFn) -> ModelConfig:
         same = padding == kernel // 2
         residual = same and draw(st.booleans())
         width = channels if residual else draw(st.integers(1, 12))
+        stride = 1 if residual else draw(st.sampled_from([1, 1, 2]))
+        separable = draw(st.booleans())
         blocks.append(
             ConvBlock(
                 channels=width,
                 kernel=kernel,
                 padding=padding,
-                separable=draw(st.booleans()),
+                separable=separable,
                 residual=residual,
                 then=draw(operations),
+                stride=stride,
+                expansion=draw(st.sampled_from([1, 1, 2, 3])) if separable else 1,
+                between=draw(between) if separable else (),  # type: ignore[arg-type]
             )
         )
-        channels, size = width, size + 2 * padding - kernel + 1
+        channels, size = width, (size + 2 * padding - kernel) // stride + 1
     heads: list[GapHead | FullConvHead] = [GapHead(), GapHead(classifier="linear"), FullConvHead(kind="full_conv")]
     if channels >= num_classes:
         heads.append(GapHead(classifier="none"))

@@ -88,7 +88,7 @@ def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
     kept = {0} | {layer.skip for layer in layers if layer.skip is not None}
     return Arena(
         forward_sums=tuple(take(2 * la.c_out) for la in layers),
-        backward_sums=tuple(take(2 * la.c_out) for la in layers),
+        backward_sums=tuple(take(2 * la.c_out + ("prelu" in la.ops)) for la in layers),
         weight_sums=tuple(take(sums(la)) for la in layers),
         coefficients=tuple(small(la.c_out * COEFFICIENTS) for la in layers),
         prepared=tuple(small(factors(la)) for la in layers),
@@ -97,7 +97,7 @@ def lay_out(plan: Plan, blocks: int, *, lanes: int, registers: int) -> Arena:
         lanes=each(1),
         features=each(plan.features),
         feature_slope=each(plan.features),
-        padded_slope=tuple(take(la.c_out * (la.out + 2 * la.back_pad) ** 2) for la in layers),
+        padded_slope=tuple(take(la.c_out * la.back_shape.row**2) for la in layers),
         input_slope=take(max(la.c_in * la.size**2 for la in layers)),
         inputs=tuple(each(la.c_in * la.padded**2, kept=i in kept) for i, la in enumerate(layers)),
         raw=tuple(each(la.c_out * la.out**2) for la in layers),

@@ -7,12 +7,13 @@ from drill_models.native.emit import Function, Int
 from drill_models.native.plan import Layer
 from drill_models.step import Operation
 
-COEFFICIENTS = 8
-"""Floats that batch norm keeps of a channel."""
+COEFFICIENTS = 9
+"""Floats that batch norm and PReLU keep of a channel."""
 
-SCALE, SHIFT, MEAN, INVERSE, BACK_G, BACK_X, BACK_1, PIVOT = range(COEFFICIENTS)
+SCALE, SHIFT, MEAN, INVERSE, BACK_G, BACK_X, BACK_1, PIVOT, NEGATIVE = range(COEFFICIENTS)
 """Places of the coefficients of a channel: forward y = SCALE * x + SHIFT, with the batch's MEAN and INVERSE
-deviation; backward dx = BACK_G * dy + BACK_X * (x - MEAN) + BACK_1. PIVOT is subtracted before summing squares."""
+deviation; backward dx = BACK_G * dy + BACK_X * (x - MEAN) + BACK_1. PIVOT is subtracted before summing squares.
+NEGATIVE is PReLU's slope below zero."""
 
 
 def before_norm(layer: Layer) -> tuple[Operation, ...]:
@@ -89,6 +90,8 @@ class Chain:
         if "batch_norm" in self.layer.ops:
             self.scale = self.f.load_splat(self.base, SCALE)
             self.shift = self.f.load_splat(self.base, SHIFT)
+        if "prelu" in self.layer.ops:
+            self.negative = self.f.load_splat(self.base, NEGATIVE)
         if self.dropout is not None:
             self.dropout.enter_channel(c)
 
@@ -105,6 +108,10 @@ class Chain:
                 case "relu":
                     negative = self.f.compare("olt", v, self.f.const(0))  # a NaN stays one
                     v = self.f.choose(negative, self.f.const(0), v)
+                case "prelu":
+                    v = self.f.choose(self._positive(v), v, self.f.op("fmul", v, self.negative))
+                case "hard_swish":
+                    v = self._three_parts(v, self.f.op("fmul", v, self._gate(v, 1 / 6)), v)
                 case "batch_norm":
                     v = self.f.fma(v, self.scale, self.shift)
                 case "dropout":
@@ -117,10 +124,38 @@ class Chain:
         """The slope before the operations, none of which is batch norm."""
         for op, v in zip(reversed(ops), reversed(before), strict=True):
             if op == "relu":
-                g = self.f.choose(self.f.compare("ogt", v, self.f.const(0)), g, self.f.const(0))
+                g = self.f.choose(self._positive(v), g, self.f.const(0))
+            elif op == "prelu":
+                positive = self._positive(v)
+                share = self.f.choose(positive, self.f.const(0), self.f.op("fmul", v, g))
+                self.f.set(self.prelu_sum, self.f.op("fadd", self.f.get(self.prelu_sum), share))
+                g = self.f.choose(positive, g, self.f.op("fmul", g, self.negative))
+            elif op == "hard_swish":
+                g = self._three_parts(v, self.f.op("fmul", g, self._gate(v, 1 / 3)), g)
             elif op == "dropout" and self.dropout is not None:
                 g = self.dropout.apply(g, position)
         return g
+
+    def begin_sum(self) -> None:
+        """Begins the sum of the gradient of PReLU's slope, before the first call of `backward`."""
+        self.prelu_sum = self.f.var("zeroinitializer")
+
+    def end_sum(self, sums: str) -> None:
+        """Adds that sum to its place behind batch norm's sums."""
+        place = 2 * self.layer.c_out
+        self.f.store(self.f.op("fadd", self.f.load(sums, place), self.f.get(self.prelu_sum)), sums, place)
+
+    def _positive(self, v: str) -> str:
+        return self.f.compare("ogt", v, self.f.const(0))
+
+    def _gate(self, v: str, factor: float) -> str:
+        """v * factor + 1/2."""
+        return self.f.fma(v, self.f.const(factor), self.f.const(0.5))
+
+    def _three_parts(self, v: str, inside: str, above: str) -> str:
+        """Hard swish's parts: 0 below -3, `inside` up to 3 and of a NaN, `above` beyond."""
+        low, high = (self.f.compare(*how) for how in (("olt", v, self.f.const(-3)), ("ogt", v, self.f.const(3))))
+        return self.f.choose(low, self.f.const(0), self.f.choose(high, above, inside))
 
 
 def chain_of(f: Function, layer: Layer, *, training: bool) -> Chain:

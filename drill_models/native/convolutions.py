@@ -12,7 +12,7 @@ from drill_models.native.emit import Module
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """One convolution: stride 1, over an input that has its padding.
+    """One convolution over an input that has its padding.
 
     Attributes:
         c_in: Channels in.
@@ -20,6 +20,7 @@ class Shape:
         kernel: Side of the kernel.
         row: Columns of the input, padding included; it has as many rows.
         depthwise: Each channel has its own kernel.
+        stride: Pixels of the input from one output to the next.
     """
 
     c_in: int
@@ -27,16 +28,22 @@ class Shape:
     kernel: int
     row: int
     depthwise: bool = False
+    stride: int = 1
 
     @property
     def out(self) -> int:
         """Side of the output."""
-        return self.row - self.kernel + 1
+        return (self.row - self.kernel) // self.stride + 1
 
     @property
     def name(self) -> str:
         """Names the kernel of this shape."""
-        return f"{'dw' if self.depthwise else 'conv'}_{self.c_in}_{self.c_out}_k{self.kernel}_r{self.row}"
+        kind = ("dw" if self.depthwise else "conv") + (f"_s{self.stride}" if self.stride > 1 else "")
+        return f"{kind}_{self.c_in}_{self.c_out}_k{self.kernel}_r{self.row}"
+
+    def reach(self, columns: int) -> int:
+        """Columns of the input that so many neighbouring outputs see."""
+        return (columns - 1) * self.stride + self.kernel
 
 
 def split(n: int, most: int) -> list[tuple[int, int, int]]:
@@ -82,7 +89,8 @@ def over_tiles(
         for x0, x_tiles, width in columns:
             with f.loop(0, x_tiles) as tile:
                 x = f.add(x0, f.mul(tile, width))
-                source = f.at_vec("%in", f.add(f.mul(y, shape.row), x))
+                corner = f.add(f.mul(y, shape.stride * shape.row), f.mul(x, shape.stride))
+                source = f.at_vec("%in", corner)
                 target = f.at_vec("%out", f.add(f.mul(y, shape.out), x))
                 for c0, c_tiles, height in split(shape.c_out, channels):
                     kernel = micro(module, shape, height, width)
@@ -106,7 +114,7 @@ def _tile(shape: Shape, registers: int) -> tuple[int, int]:
     for channels in range(1, 2 if shape.depthwise else shape.c_out + 1):
         for columns in range(1, shape.out + 1):
             # The sums, a weight, and a row of inputs; where that serves one column, they need not be held.
-            inputs = columns + k - 1 if columns > 1 else 1
+            inputs = shape.reach(columns) if columns > 1 else 1
             if channels * columns + inputs + 1 > registers:
                 break
             cycles = 0
@@ -114,7 +122,7 @@ def _tile(shape: Shape, registers: int) -> tuple[int, int]:
                 for _, c_tiles, height in split(shape.c_out, channels):
                     # Four cycles until a sum can be added to again.
                     products = max(height * width, 4) * k
-                    cycles += x_tiles * c_tiles * (products + (height * k + width + k - 1) // 2)
+                    cycles += x_tiles * c_tiles * (products + (height * k + shape.reach(width)) // 2)
             best = min(best, (cycles, channels, columns))
     return best[1], best[2]
 
@@ -135,13 +143,13 @@ def _micro(module: Module, shape: Shape, height: int, width: int) -> str:
             with f.loop(0, turns) as turn:
                 for ky in (f.add(f.add(first, f.mul(turn, rows)), row) for row in range(rows)):
                     line = f.at_vec(plane, f.mul(ky, shape.row))
-                    inputs = [f.load(line, x) for x in range(width + k - 1)]
+                    inputs = [f.load(line, x) for x in range(shape.reach(width))]
                     of_row = f.at(weights, f.mul(ky, k))
                     for kx in range(k):
                         for co in range(height):
                             w = f.load_splat(of_row, co * k * k * shape.c_in + kx)
                             for x in range(width):
-                                f.set(sums[co][x], f.fma(w, inputs[x + kx], f.get(sums[co][x])))
+                                f.set(sums[co][x], f.fma(w, inputs[x * shape.stride + kx], f.get(sums[co][x])))
     for co in range(height):
         for x in range(width):
             f.store(f.get(sums[co][x]), "%out", co * shape.out**2 + x)
@@ -156,13 +164,14 @@ def weight_gradient(module: Module, shape: Shape, out_row: int, registers: int) 
         module: Where the kernel goes.
         shape: The convolution.
         out_row: Columns of a row of dout where it lies in a padded buffer; `dout` points at its first pixel.
+            With stride 2, zeros stand between its pixels.
         registers: Sums in registers at once.
     """
     name = f"grad_{shape.name}_o{out_row}"
     if module.has(name):
         return name
     f = module.function(name, ["ptr in", "ptr dout", "ptr sums"])
-    k, c_in = shape.kernel, 1 if shape.depthwise else shape.c_in
+    k, s, c_in = shape.kernel, shape.stride, 1 if shape.depthwise else shape.c_in
     c_per, i_per, kx_per = _gradient_tile(shape, registers)
     rows = max(1, min(shape.out, 96 // shape.out))
     for y0, chunks, height in split(shape.out, rows):
@@ -182,10 +191,10 @@ def weight_gradient(module: Module, shape: Shape, out_row: int, registers: int) 
                                             module, shape, out_row, height, c_size, i_size, kx_size
                                         )
                                         plane = f.mul(co if shape.depthwise else ci, shape.row**2)
-                                        corner = f.add(f.mul(f.add(y, ky), shape.row), kx)
+                                        corner = f.add(f.mul(f.add(f.mul(y, s), ky), shape.row), kx)
                                         at = f.add(f.mul(co, c_in), ci)
                                         at = f.add(f.mul(f.add(f.mul(at, k), ky), k), kx)
-                                        out = f.add(f.mul(co, out_row**2), f.mul(y, out_row))
+                                        out = f.add(f.mul(co, out_row**2), f.mul(y, s * out_row))
                                         f.call(
                                             micro,
                                             f"ptr {f.at_vec('%in', f.add(plane, corner))}",
@@ -235,9 +244,11 @@ def _gradient_micro(
     }
     sums = {key: f.var(f.load("%sums", place)) for key, place in places.items()}
     with f.loop(0, rows) as y:
-        source, target = f.at_vec("%in", f.mul(y, shape.row)), f.at_vec("%dout", f.mul(y, out_row))
+        line = f.mul(y, shape.stride)
+        source, target = f.at_vec("%in", f.mul(line, shape.row)), f.at_vec("%dout", f.mul(line, out_row))
         with f.loop(0, shape.out) as x:
-            in_x, out_x = f.at_vec(source, x), f.at_vec(target, x)
+            column = f.mul(x, shape.stride)
+            in_x, out_x = f.at_vec(source, column), f.at_vec(target, column)
             slopes = [f.load(out_x, co * out_row**2) for co in range(channels)]
             for ci in range(inputs):
                 for shift in range(kx):

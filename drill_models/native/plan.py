@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from drill_models.convolutions import convolutions, operation_params
 from drill_models.datasets import IMAGE_SIZE
 from drill_models.native.convolutions import Shape
 from drill_models.step import ConvBlock, FullConvHead, GapHead, ModelConfig, Operation, PoolBlock
@@ -9,7 +10,7 @@ from drill_models.step import ConvBlock, FullConvHead, GapHead, ModelConfig, Ope
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One convolution with what follows it: operations, the sum of a residual block, max pooling.
+    """One convolution with what follows it: operations, the sum of a residual block, pooling.
 
     Sizes are in pixels; images are square.
 
@@ -20,14 +21,17 @@ class Layer:
         kernel: Side of the kernel.
         pad: Zeros on each side of the input.
         size: Side of the input, without padding.
+        stride: Pixels from one window to the next.
         ops: What follows the convolution.
         rate: Of dropout.
         per_channel: Dropout of whole channels.
         skip: Which layer's input is added after the operations, or None.
-        pool: Side of the max pooling that comes last, or 1.
+        pool: Side of the pooling that comes last, or 1.
+        average: It takes the average, not the maximum.
         weights: Where its weights begin in the flat parameters.
         norm: Where batch norm's scales begin in the flat parameters; its shifts follow.
         running: Where its running means begin in the flat statistics; its variances follow.
+        prelu: Where PReLU's slope stands in the flat parameters.
     """
 
     depthwise: bool
@@ -36,14 +40,17 @@ class Layer:
     kernel: int
     pad: int
     size: int
+    stride: int = 1
     ops: tuple[Operation, ...] = ()
     rate: float = 0.0
     per_channel: bool = False
     skip: int | None = None
     pool: int = 1
+    average: bool = False
     weights: int = 0
     norm: int = 0
     running: int = 0
+    prelu: int = 0
 
     @property
     def padded(self) -> int:
@@ -53,7 +60,7 @@ class Layer:
     @property
     def out(self) -> int:
         """Side of the convolution's output."""
-        return self.padded - self.kernel + 1
+        return (self.padded - self.kernel) // self.stride + 1
 
     @property
     def pooled(self) -> int:
@@ -69,13 +76,21 @@ class Layer:
     def shape(self) -> Shape:
         """Of its convolution."""
         return Shape(
-            c_in=self.c_in, c_out=self.c_out, kernel=self.kernel, row=self.padded, depthwise=self.depthwise
+            c_in=self.c_in,
+            c_out=self.c_out,
+            kernel=self.kernel,
+            row=self.padded,
+            depthwise=self.depthwise,
+            stride=self.stride,
         )
 
     @property
     def back_shape(self) -> Shape:
-        """Of the convolution that leads its output's slope back to its input's."""
-        row = self.out + 2 * self.back_pad
+        """Of the convolution that leads its output's slope back to its input's: stride 1.
+
+        With stride 2, zeros stand between the output's slopes.
+        """
+        row = self.size + self.kernel - 1
         return Shape(c_in=self.c_out, c_out=self.c_in, kernel=self.kernel, row=row, depthwise=self.depthwise)
 
     @property
@@ -130,45 +145,42 @@ def make_plan(model: ModelConfig) -> Plan:
         match block:
             case ConvBlock():
                 first = len(layers)
-                if block.separable:
-                    depthwise = Layer(
-                        depthwise=True,
-                        c_in=channels,
-                        c_out=channels,
-                        kernel=block.kernel,
-                        pad=block.padding,
+                for conv in convolutions(block, channels):
+                    layer = Layer(
+                        depthwise=conv.depthwise,
+                        c_in=conv.c_in,
+                        c_out=conv.c_out,
+                        kernel=conv.kernel,
+                        pad=conv.padding,
+                        stride=conv.stride,
                         size=size,
+                        ops=conv.ops,
+                        rate=model.dropout.rate if model.dropout else 0.0,
+                        per_channel=model.dropout is not None and model.dropout.per == "channel",
                         weights=at,
+                        running=running,
                     )
-                    at += depthwise.n_weights
-                    layers.append(depthwise)
-                    size = depthwise.out
-                layer = Layer(
-                    depthwise=False,
-                    c_in=channels,
-                    c_out=block.channels,
-                    kernel=1 if block.separable else block.kernel,
-                    pad=0 if block.separable else block.padding,
-                    size=size,
-                    ops=block.then,
-                    rate=model.dropout.rate if model.dropout else 0.0,
-                    per_channel=model.dropout is not None and model.dropout.per == "channel",
-                    skip=first if block.residual else None,
-                    weights=at,
-                    running=running,
-                )
-                at += layer.n_weights
-                if "batch_norm" in block.then:
-                    layer = replace(layer, norm=at)
-                    at += 2 * block.channels
-                    running += 2 * block.channels
-                layers.append(layer)
-                size, channels = layer.out, block.channels
+                    at += layer.n_weights
+                    for op in conv.ops:  # in the order of PyTorch's modules
+                        if op == "batch_norm":
+                            layer = replace(layer, norm=at)
+                            running += 2 * conv.c_out
+                        elif op == "prelu":
+                            layer = replace(layer, prelu=at)
+                        at += operation_params(op, conv.c_out)
+                    layers.append(layer)
+                    size = layer.out
+                if block.residual:
+                    layers[-1] = replace(layers[-1], skip=first)
+                channels = block.channels
             case PoolBlock():
                 # Pooling of pooling is pooling over the product of the sizes.
                 if not layers or layers[-1].pool * block.size > MAX_POOL:
                     raise Unsupported("pooling without a convolution before it, or of large windows")
-                layers[-1] = replace(layers[-1], pool=layers[-1].pool * block.size)
+                average = block.mode == "average"
+                if layers[-1].pool > 1 and layers[-1].average != average:
+                    raise Unsupported("average pooling of max pooling, or the other way round")
+                layers[-1] = replace(layers[-1], pool=layers[-1].pool * block.size, average=average)
                 size = layers[-1].pooled
             case _:
                 raise TypeError(f"unknown block {type(block).__name__}")

@@ -1,4 +1,4 @@
-"""What follows a convolution, over one block of images: batch norm, ReLU, dropout, residual sum, pooling.
+"""What follows a convolution, over one block of images: batch norm, activation, dropout, residual sum, pooling.
 
 Forward, the operations run in one pass over the convolution's output. Backward, the same pass is made
 again and followed by its reverse, so that nothing but the convolutions' outputs is kept. Batch norm
@@ -30,24 +30,30 @@ def forward(
         mean = f.var("zeroinitializer") if last else ""
         with f.loop(0, pooled) as y, f.loop(0, pooled) as x:
             values = _window(f, chain, layer, c, y, x, skip_pad)
-            best = values[0][0]
-            for v, *_ in values[1:]:
-                best = f.larger(best, v)
+            one = _pooled(f, layer, [v for v, *_ in values])
             if last:
-                f.set(mean, f.op("fadd", f.get(mean), best))
+                f.set(mean, f.op("fadd", f.get(mean), one))
             else:
                 at = f.add(f.mul(f.add(y, next_pad), row), f.add(x, next_pad))
-                f.store(best, "%out", f.add(f.mul(c, row**2), at))
+                f.store(one, "%out", f.add(f.mul(c, row**2), at))
         if last:
             f.store(f.op("fmul", f.get(mean), f.const(1 / pooled**2)), "%out", c)
     f.end()
     return name
 
 
+def _pooled(f: Function, layer: Layer, values: list[str]) -> str:
+    """The largest of a window's values, or their average."""
+    one = values[0]
+    for v in values[1:]:
+        one = f.op("fadd", one, v) if layer.average else f.larger(one, v)
+    return f.op("fmul", one, f.const(1 / len(values))) if layer.average else one
+
+
 def _window(
     f: Function, chain: Chain, layer: Layer, c: Int, y: Int, x: Int, skip_pad: int
 ) -> list[tuple[str, list[str], Int]]:
-    """The values that one pooled pixel is chosen from, each with what its operations began with and its place."""
+    """The values that one pooled pixel is made from, each with what its operations began with and its place."""
     side, pool = layer.out, layer.pool
     corner = f.add(f.mul(c, side**2), f.add(f.mul(f.mul(y, pool), side), f.mul(x, pool)))
     found = []
@@ -79,6 +85,9 @@ def backward(module: Module, layer: Layer, index: int, *, skip_pad: int, last: b
     has_norm = "batch_norm" in layer.ops
     pooled, pool = layer.pooled, layer.pool
     n_pre = len(before_norm(layer))
+    sums_slope = "prelu" in (after_norm(layer) if has_norm else layer.ops)
+    if sums_slope:
+        chain.begin_sum()
     with f.loop(0, layer.c_out) as c:
         chain.enter_channel(c)
         total, products = (f.var("zeroinitializer"), f.var("zeroinitializer")) if has_norm else ("", "")
@@ -88,7 +97,7 @@ def backward(module: Module, layer: Layer, index: int, *, skip_pad: int, last: b
             at = f.add(f.mul(c, pooled**2), f.add(f.mul(y, pooled), x))
             slope = of_channel or f.load("%dout", at)
             values = _window(f, chain, layer, c, y, x, skip_pad)
-            shares = [slope] if pool == 1 else _shares(f, [v for v, *_ in values], slope)
+            shares = [slope] if pool == 1 else _shares(f, layer, [v for v, *_ in values], slope)
             for (_, before, position), share in zip(values, shares, strict=True):
                 if keeps_skip:
                     f.store(share, "%dskip", position)
@@ -104,12 +113,16 @@ def backward(module: Module, layer: Layer, index: int, *, skip_pad: int, last: b
             for place, part in enumerate((total, products)):
                 target = f.add(f.mul(c, 2), place)
                 f.store(f.op("fadd", f.load("%sums", target), f.get(part)), "%sums", target)
+    if sums_slope:
+        chain.end_sum("%sums")
     f.end()
     return name
 
 
-def _shares(f: Function, values: list[str], slope: str) -> list[str]:
-    """The slope for the first largest of some values, zero for the others."""
+def _shares(f: Function, layer: Layer, values: list[str], slope: str) -> list[str]:
+    """The slope for the first largest of some values, zero for the others; of an average, a part for each."""
+    if layer.average:
+        return [f.op("fmul", slope, f.const(1 / len(values)))] * len(values)
     best = values[0]
     for v in values[1:]:
         best = f.larger(best, v)
@@ -124,15 +137,19 @@ def _shares(f: Function, values: list[str], slope: str) -> list[str]:
 def input_slope(module: Module, layer: Layer, index: int) -> str:
     """From the slope of batch norm's output to that of the convolution's, laid into a padded buffer.
 
-    `(ptr raw, ptr coefficients, ptr slope, ptr out, ptr lanes, i32 key)`.
+    `(ptr raw, ptr coefficients, ptr slope, ptr out, ptr lanes, ptr sums, i32 key)`: with stride 2, every other
+    pixel of `out` stays zero.
     """
     name = f"input_slope_{index}"
-    f = module.function(name, ["ptr raw", "ptr coefficients", "ptr slope", "ptr out", "ptr lanes", "i32 key"])
+    args = ["raw", "coefficients", "slope", "out", "lanes", "sums"]
+    f = module.function(name, [*(f"ptr {a}" for a in args), "i32 key"])
     chain = chain_of(f, layer, training=True)
     has_norm = "batch_norm" in layer.ops
     present = f.load("%lanes") if has_norm else ""
-    pad, side = layer.back_pad, layer.out
-    row = side + 2 * pad
+    pad, side, stride, row = layer.back_pad, layer.out, layer.stride, layer.back_shape.row
+    sums_slope = has_norm and "prelu" in before_norm(layer)
+    if sums_slope:
+        chain.begin_sum()
     with f.loop(0, layer.c_out) as c:
         chain.enter_channel(c)
         if has_norm:
@@ -146,8 +163,10 @@ def input_slope(module: Module, layer: Layer, index: int) -> str:
                 v, before = chain.forward(f.load("%raw", position), before_norm(layer), position)
                 g = f.fma(of_g, g, f.fma(of_x, f.op("fsub", v, mean), of_1))
                 g = chain.backward(g, before_norm(layer), before, position)
-            at = f.add(f.mul(c, row**2), f.add(f.mul(f.add(y, pad), row), f.add(x, pad)))
-            f.store(g, "%out", at)
+            line, column = (f.add(f.mul(v, stride), pad) for v in (y, x))
+            f.store(g, "%out", f.add(f.mul(c, row**2), f.add(f.mul(line, row), column)))
+    if sums_slope:
+        chain.end_sum("%sums")
     f.end()
     return name
 

@@ -5,7 +5,7 @@ convolution's output, the weights' gradient, the slope of its input and the reve
 before did, while all of it is still in the cache.
 """
 
-from drill_models.native import norm, pointwise, winograd
+from drill_models.native import norm, pointwise, prelu, winograd
 from drill_models.native.arena import Arena, Buffer
 from drill_models.native.convolutions import Shape, convolution, flip, reduce, weight_gradient
 from drill_models.native.emit import Function, Int, Module, number
@@ -106,10 +106,18 @@ class Writer:
         key = self._key(f, index, b) if training else "i32 0"
         f.call(name, raw, skip, self._whole(f, self.arena.coefficients[index]), target, key)
 
+    def _spread_slopes(self, f: Function) -> None:
+        """Hands PReLU's slopes to the layers that have one."""
+        for layer, coefficients in zip(self.layers, self.arena.coefficients, strict=True):
+            if "prelu" in layer.ops:
+                slope = f"ptr {f.at('%parameters', layer.prelu)}"
+                f.call(prelu.spread(self.module), self._whole(f, coefficients), slope, f"i64 {layer.c_out}")
+
     # --- the three passes
 
     def _train_forward(self) -> None:
         f = self.module.function("train_forward", ARGUMENTS, exported=True)
+        self._spread_slopes(f)
         for i, layer in enumerate(self.layers):
             has_norm = "batch_norm" in layer.ops
             conv, weights = self._forward_convolution(f, i)
@@ -198,6 +206,7 @@ class Writer:
                     self._block(f, self.arena.slope[i], b),
                     padded,
                     self._block(f, self.arena.lanes, b),
+                    self._whole(f, self.arena.backward_sums[i]),
                     self._key(f, i, b),
                 )
                 if self.arena.inputs[i].stride == 0:
@@ -216,10 +225,14 @@ class Writer:
                         )
                     self._reverse(f, i - 1, b, here)
             f.call(finish, sums, f"ptr {f.at('%slopes', layer.weights)}", f"i64 {n_sums}")
+            if "prelu" in layer.ops:
+                total = f.at_vec("%arena", self.arena.backward_sums[i].start + 2 * layer.c_out)
+                f.call(reduce(self.module), f"ptr {total}", f"ptr {f.at('%slopes', layer.prelu)}", "i64 1")
         f.end()
 
     def _evaluate(self) -> None:
         f = self.module.function("evaluate", ARGUMENTS, exported=True)
+        self._spread_slopes(f)
         for i, layer in enumerate(self.layers):
             if "batch_norm" in layer.ops:
                 f.call(

@@ -14,7 +14,8 @@ POINTS = 4
 
 def suits(shape: Shape, registers: int) -> bool:
     """Whether it is worth it: with 16 registers the sums of a tile would be too few."""
-    return shape.kernel == 3 and not shape.depthwise and shape.out >= 2 and registers >= 24
+    plain = shape.kernel == 3 and shape.stride == 1 and not shape.depthwise
+    return plain and shape.out >= 2 and registers >= 24
 
 
 def prepare(module: Module) -> str:

@@ -9,6 +9,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 
+from drill_models.convolutions import convolutions
 from drill_models.count import count
 from drill_models.data import SPLIT_SEED, VALIDATION_SHARE
 from drill_models.datasets import DatasetName, dataset_facts
@@ -19,6 +20,7 @@ from drill_models.step import (
     FullConvHead,
     GapHead,
     ModelConfig,
+    Operation,
     PoolBlock,
     Step,
     feature_shapes,
@@ -90,7 +92,7 @@ def _layers(model: ModelConfig) -> Iterator[str]:
         yield f"# -> {after} x {size} x {size}"
         match block:
             case PoolBlock():
-                yield f"nn.MaxPool2d({block.size}),"
+                yield f"nn.{'Max' if block.mode == 'max' else 'Avg'}Pool2d({block.size}),"
             case ConvBlock():
                 yield from _block(block, channels, model.dropout)
         channels = after
@@ -111,26 +113,33 @@ def _layers(model: ModelConfig) -> Iterator[str]:
 
 
 def _block(block: ConvBlock, channels: int, dropout: Dropout | None) -> Iterator[str]:
-    padding = f", padding={block.padding}" if block.padding else ""
-    if block.separable:
-        layers = [
-            f"nn.Conv2d({channels}, {channels}, {block.kernel}{padding}, groups={channels}, bias=False)",
-            f"nn.Conv2d({channels}, {block.channels}, 1, bias=False)",
-        ]
-    else:
-        layers = [f"nn.Conv2d({channels}, {block.channels}, {block.kernel}{padding}, bias=False)"]
-    for operation in block.then:
-        match operation:
-            case "batch_norm":
-                layers.append(f"nn.BatchNorm2d({block.channels})")
-            case "relu":
-                layers.append("nn.ReLU(inplace=True)")
-            case "dropout":
-                kind = "Dropout2d" if dropout is not None and dropout.per == "channel" else "Dropout"
-                layers.append(f"nn.{kind}({0 if dropout is None else number(dropout.rate)})")
+    layers = []
+    for conv in convolutions(block, channels):
+        words = [str(conv.c_in), str(conv.c_out), str(conv.kernel)]
+        words += [f"stride={conv.stride}"] if conv.stride != 1 else []
+        words += [f"padding={conv.padding}"] if conv.padding else []
+        words += [f"groups={conv.c_in}"] if conv.depthwise else []
+        layers.append(f"nn.Conv2d({', '.join(words)}, bias=False)")
+        layers += [_operation(operation, conv.c_out, dropout) for operation in conv.ops]
     yield "Residual(" if block.residual else "nn.Sequential("
     yield from (f"    {layer}," for layer in layers)
     yield "),"
+
+
+def _operation(operation: Operation, channels: int, dropout: Dropout | None) -> str:
+    match operation:
+        case "batch_norm":
+            return f"nn.BatchNorm2d({channels})"
+        case "relu":
+            return "nn.ReLU(inplace=True)"
+        case "prelu":
+            return "nn.PReLU()"
+        case "hard_swish":
+            return "nn.Hardswish()"
+        case "dropout":
+            kind = "Dropout2d" if dropout is not None and dropout.per == "channel" else "Dropout"
+            return f"nn.{kind}({0 if dropout is None else number(dropout.rate)})"
+    raise TypeError(f"unknown operation {operation!r}")
 
 
 def settings(step: Step) -> str:

@@ -148,9 +148,12 @@ def _blocks(model: ModelConfig) -> list[dict[str, str]]:
         shape = f"{channels} x {height} x {width}"
         match block:
             case PoolBlock():
-                boxes.append({"name": f"pool {block.size}", "shape": shape, "kind": "pool"})
+                pool = "pool" if block.mode == "max" else "average pool"
+                boxes.append({"name": f"{pool} {block.size}", "shape": shape, "kind": "pool"})
             case ConvBlock():
-                name = f"{'separable' if block.separable else 'conv'} {block.kernel} x {block.kernel}"
+                kind = "separable" if block.separable else "conv"
+                kind = "inverted bottleneck" if block.expansion > 1 else kind
+                name = f"{kind} {block.kernel} x {block.kernel}" + (", stride 2" if block.stride == 2 else "")
                 boxes.append({"name": name + (" + input" if block.residual else ""), "shape": shape, "kind": ""})
     if isinstance(model.head, FullConvHead):
         head = "full-size conv"

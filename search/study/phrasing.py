@@ -11,14 +11,19 @@ def chain(model: ModelConfig) -> str:
     for block in model.blocks:
         match block:
             case PoolBlock():
-                words.append("P" if block.size == 2 else f"P{block.size}")
+                pool = "P" if block.mode == "max" else "A"
+                words.append(pool if block.size == 2 else f"{pool}{block.size}")
             case ConvBlock():
                 kernel = f"/{block.kernel}" if block.kernel != 3 else ""
                 words.append(
                     ("s" if block.separable else "")
                     + str(block.channels)
                     + kernel
+                    + (f"x{block.expansion}" if block.expansion > 1 else "")
+                    + ("b" if block.between else "")
+                    + ("v" if block.stride == 2 else "")
                     + ("p" if block.padding else "")
+                    + _activation(block)
                     + ("+" if block.residual else "")
                 )
     return " ".join(words)
@@ -26,7 +31,8 @@ def chain(model: ModelConfig) -> str:
 
 NOTATION = (
     "each number: channels of a convolution; s depthwise separable, p padded, + with an identity path, /n a "
-    "kernel of n x n instead of 3 x 3; P: a pool of 2 x 2, Pn of n x n"
+    "kernel of n x n instead of 3 x 3, xn an inverted bottleneck of n times the channels, b operations between "
+    "its convolutions, v stride 2, r PReLU, h hard swish; P: a max pool of 2 x 2, Pn of n x n; A an average pool"
 )
 """How `chain` is read."""
 
@@ -54,8 +60,14 @@ def described(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _activation(block: ConvBlock) -> str:
+    """A letter of an activation other than ReLU, wherever in the block it stands."""
+    letters = {"prelu": "r", "hard_swish": "h"}
+    return "".join(sorted({letters[op] for op in (*block.between, *block.then) if op in letters}))
+
+
 def _order(block: ConvBlock) -> str:
-    names = {"batch_norm": "BN", "relu": "ReLU"}
+    names = {"batch_norm": "BN", "relu": "ReLU", "prelu": "PReLU", "hard_swish": "hard swish"}
     return "-".join(names[op] for op in block.then if op in names)
 
 
