@@ -219,3 +219,17 @@ def test_training_steps_give_the_same_network() -> None:
     slopes = [value for value in trained.values() if value.shape == (1,)]
     assert len(slopes) == 3
     assert any(float(slope) != 0.25 for slope in slopes)
+
+
+@every_width
+def test_rounding_counts_more_where_a_batch_hardly_varies(target: Processor) -> None:
+    """In the second batch, batch norm sees three values a channel, with a variance of 2e-5 in one."""
+    blocks = (
+        ConvBlock(channels=11, kernel=1, stride=2),
+        ConvBlock(channels=8, padding=1, stride=2),
+        PoolBlock(kind="pool", size=4),
+        ConvBlock(
+            channels=8, kernel=1, separable=True, residual=True, expansion=2, between=("batch_norm", "relu")
+        ),
+    )
+    assert_agree(ModelConfig(num_classes=26, blocks=blocks, head=GapHead()), 6, target=target)
