@@ -40,16 +40,18 @@ def make_sampler(
     base: BaseSampler = PerTrialSampler(partial(base_sampler, name), config.seed)
     if name == "gp":
         base = InterruptibleSampler(base, should_stop)
-    budgeted = BudgetSampler(base, within, max_draws=max_draws(name), tighter=sizes.of if pareto else None)
-    if config.sampler != "local":
-        return budgeted
-    child = (
-        ChildrenOfEverySize(space, config.budget, least=sizes.least) if pareto else Children(space, config.budget)
-    )
-    value = None if pareto else _means
-    local = LocalSampler(budgeted, child, space.distributions, seed=config.seed, share=share, value=value)
-    # What the wrapped one proposes keeps its own budget; a child that the study has already is asked for again.
-    return BudgetSampler(local, within, max_draws=1)
+    draws, seed, dimensions = max_draws(name), config.seed, space.distributions
+    if config.sampler == "local" and not pareto:
+        child = Children(space, config.budget)
+        base = LocalSampler(base, child, dimensions, seed=seed, share=share, value=_means)
+    budgeted = BudgetSampler(base, within, max_draws=draws, tighter=sizes.of if pareto else None)
+    if config.sampler == "local" and pareto:
+        # A child has a size of its own, whatever budget the wrapped sampler is held to for this trial.
+        children = ChildrenOfEverySize(space, config.budget, least=sizes.least)
+        return BudgetSampler(
+            LocalSampler(budgeted, children, dimensions, seed=seed, share=share), within, max_draws=1
+        )
+    return budgeted
 
 
 def _means(study: Study, trials: Sequence[FrozenTrial]) -> Mapping[int, float]:

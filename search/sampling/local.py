@@ -75,7 +75,9 @@ class LocalSampler(SamplerWrapper):
         self._share = share
         self._most = parents
         self._value = value
-        self._asked: tuple[int, int] = (-1, 0)
+        self._of = -1
+        self._place, self._times = 0, 0
+        self._found: list[FrozenTrial] = []
         self._alike: dict[int, bool] = {}
 
     def reseed_rng(self) -> None:
@@ -95,22 +97,21 @@ class LocalSampler(SamplerWrapper):
         """Return a child, or what the wrapped sampler proposes. Asked again of one trial, another child."""
         if not (self._proposes(study, trial) and self._distributions.keys() <= search_space.keys()):
             return super().sample_relative(study, trial, search_space)
-        number, times = self._asked
-        self._asked = trial.number, times + 1 if number == trial.number else 0
-        rng = self._random(f"{place_of(study, trial)}/{self._asked[1]}")
-        parents = self._parents(study)
-        weights = range(len(parents), 0, -1)
-        return self._child(rng.choices(parents, weights)[0].params, rng)
+        rng = self._random(f"{self._place}/{self._times}")
+        self._times += 1
+        weights = range(len(self._found), 0, -1)
+        return self._child(rng.choices(self._found, weights)[0].params, rng)
 
     def _random(self, what: str) -> random.Random:
         return random.Random(f"{self._seed}/{what}")
 
     def _proposes(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether a trial is to be a child; the same each time it is asked of one trial."""
-        if self._random(str(place_of(study, trial))).random() >= self._share:
-            return False
-        complete = [each for each in all_trials(study) if each.state == TrialState.COMPLETE]
-        return len(complete) >= STARTUP and bool(self._parents(study))
+        """Whether a trial is to be a child. Its parents are looked for once, as that takes a while."""
+        if trial._trial_id != self._of:
+            self._of, self._place, self._times = trial._trial_id, place_of(study, trial), 0
+            mine = self._random(str(self._place)).random() < self._share
+            self._found = self._parents(study) if mine else []
+        return bool(self._found)
 
     def _is_alike(self, trial: FrozenTrial) -> bool:
         """Whether a trial has a child's dimensions; worked out once for each."""
@@ -122,13 +123,14 @@ class LocalSampler(SamplerWrapper):
         return self._alike[trial._trial_id]
 
     def _parents(self, study: Study) -> list[FrozenTrial]:
-        """The trials that may have children, best first."""
+        """The trials that may have children, best first; none before enough trials are complete."""
+        ended = [trial for trial in all_trials(study) if trial.state == TrialState.COMPLETE]
+        if len(ended) < STARTUP:
+            return []
         complete = [
             trial
-            for trial in all_trials(study)
-            if trial.state == TrialState.COMPLETE
-            and self._is_alike(trial)
-            and all(excess <= 0 for excess in trial.constraints.values())
+            for trial in ended
+            if self._is_alike(trial) and all(excess <= 0 for excess in trial.constraints.values())
         ]
         if len(study.directions) > 1:
             return _front(complete, study.directions)
